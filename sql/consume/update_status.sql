@@ -1,0 +1,13 @@
+-- Purpose: write the state of synchronised bills, under their locks.
+-- Inputs: $1 book, $2 source, $3 reference type; $4 ids, $5 states, $6 synchronisations, $7 revisions, $8 live entry ids as
+--         array texts, $9 last entry ids, $10 last event seqs, $11 spells, $12 parked at, $13 reasons, $14 advices.
+-- Touches: ledger.sync_master_status.
+UPDATE ledger.sync_master_status AS s
+SET state = n.state, synchronisation = n.synchronisation, revision = n.revision,
+    live_entry_ids = n.live_entry_ids::bigint[], last_entry_id = n.last_entry_id, last_event_seq = n.last_event_seq,
+    parked_spell = n.parked_spell, parked_at = n.parked_at, reason = n.reason, advice = n.advice
+FROM unnest($4::text[], $5::text[], $6::bigint[], $7::integer[], $8::text[], $9::bigint[], $10::bigint[], $11::bigint[],
+            $12::timestamptz[], $13::text[], $14::text[])
+     AS n (reference_id, state, synchronisation, revision, live_entry_ids, last_entry_id, last_event_seq, parked_spell,
+           parked_at, reason, advice)
+WHERE s.book = $1 AND s.source = $2 AND s.reference_type = $3 AND s.reference_id = n.reference_id

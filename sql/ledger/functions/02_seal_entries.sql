@@ -1,0 +1,71 @@
+-- Purpose: an unbalanced or incomplete entry cannot be stored. Header and lines come in one statement; at its end
+--          seal_lines demands that the lines of each entry are as many as the header says, numbered from 1, balanced,
+--          in the book's currency and scale, on accounts of the book; seal_headers demands that each header has lines, and
+--          that a reversal reverses an entry of its own bill.
+-- Touches: reads journal_entries, books and accounts by key, for the new rows only.
+-- Planned anew each time: a plan from when the journal was small would read all of it for each batch when it is large.
+CREATE OR REPLACE FUNCTION ledger.seal_lines() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$
+DECLARE
+    broken_entry bigint;
+    stray_account text;
+BEGIN
+    SELECT l.entry_id INTO broken_entry
+    FROM (SELECT entry_id, count(*) AS lines, max(line_no) AS highest_line_no, sum(debit) AS debit, sum(credit) AS credit,
+                 min(currency) AS currency, max(currency) AS other_currency,
+                 max(scale(trim_scale(greatest(debit, credit)))) AS decimals
+          FROM new_lines GROUP BY entry_id) AS l
+    LEFT JOIN ledger.journal_entries AS e ON e.id = l.entry_id
+    LEFT JOIN ledger.books AS b ON b.book = e.book
+    WHERE (l.lines = e.line_count AND l.highest_line_no = e.line_count AND l.debit = l.credit AND l.debit = e.total
+           AND l.currency = b.currency AND l.other_currency = b.currency AND l.decimals <= b.minor_unit) IS NOT TRUE
+    LIMIT 1;
+    IF broken_entry IS NOT NULL THEN
+        RAISE EXCEPTION 'entry % is unbalanced, incomplete, sealed already, without header, or not in its book''s currency',
+            broken_entry USING ERRCODE = 'integrity_constraint_violation',
+            HINT = 'Header and lines go in with one statement: as many lines as line_count says, numbered from 1, debits '
+                   || 'and credits both equal to total.';
+    END IF;
+
+    SELECT u.account_code INTO stray_account
+    FROM (SELECT DISTINCT e.book, l.account_code
+          FROM new_lines AS l JOIN ledger.journal_entries AS e ON e.id = l.entry_id) AS u
+    LEFT JOIN ledger.accounts AS a ON a.book = u.book AND a.account_code = u.account_code
+    WHERE a.account_code IS NULL
+    LIMIT 1;
+    IF stray_account IS NOT NULL THEN
+        RAISE EXCEPTION 'account % is not in the chart of accounts', stray_account
+            USING ERRCODE = 'foreign_key_violation', HINT = 'Add it to ledger.accounts, or correct the posting rule.';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION ledger.seal_headers() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$
+DECLARE
+    broken_entry bigint;
+BEGIN
+    SELECT e.id INTO broken_entry
+    FROM new_entries AS e
+    WHERE NOT EXISTS (SELECT FROM ledger.journal_lines AS l WHERE l.entry_id = e.id AND l.line_no = 1)
+    LIMIT 1;
+    IF broken_entry IS NOT NULL THEN
+        RAISE EXCEPTION 'entry % has no lines', broken_entry USING ERRCODE = 'integrity_constraint_violation',
+            HINT = 'Header and lines go in with one statement.';
+    END IF;
+
+    SELECT e.id INTO broken_entry
+    FROM new_entries AS e
+    LEFT JOIN ledger.journal_entries AS reversed ON reversed.id = e.reverses_id
+    WHERE e.reverses_id IS NOT NULL
+      AND ((reversed.book, reversed.source, reversed.reference_type, reversed.reference_id)
+           = (e.book, e.source, e.reference_type, e.reference_id) AND reversed.kind <> 'reversal') IS NOT TRUE
+    LIMIT 1;
+    IF broken_entry IS NOT NULL THEN
+        RAISE EXCEPTION 'entry % does not reverse an entry of its own bill', broken_entry
+            USING ERRCODE = 'integrity_constraint_violation', HINT = 'A reversal itself cannot be reversed.';
+    END IF;
+    RETURN NULL;
+END
+$$;

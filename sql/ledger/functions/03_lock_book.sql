@@ -1,0 +1,18 @@
+-- Purpose: hold the book against closing while a batch is posted, and learn its currency, zone and closed periods.
+-- Inputs: the book. Touches: FOR SHARE on the row of books until the transaction ends.
+-- Runs as daybook_owner, so that the consumer needs no right to change books. Its second query has a snapshot of its own,
+-- taken after the wait for the lock: it sees what was closed meanwhile.
+CREATE OR REPLACE FUNCTION ledger.lock_book(
+    locked_book text, OUT currency text, OUT minor_unit smallint, OUT time_zone text,
+    OUT closed_from date[], OUT closed_to date[]
+)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    SELECT b.currency, b.minor_unit, b.time_zone INTO currency, minor_unit, time_zone
+    FROM ledger.books AS b WHERE b.book = locked_book FOR SHARE;
+    SELECT coalesce(array_agg(p.first_day ORDER BY p.first_day), '{}'),
+           coalesce(array_agg(p.last_day ORDER BY p.first_day), '{}')
+    INTO closed_from, closed_to
+    FROM ledger.periods AS p WHERE p.book = locked_book AND p.state <> 'open';
+END
+$$;

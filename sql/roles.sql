@@ -1,0 +1,21 @@
+-- Purpose: create daybook's three roles where they are missing. None can log in: a DBA grants daybook_consumer to the
+--          login role that `daybook run` uses, and daybook_reader to people and dashboards.
+-- Touches: the cluster's roles. Run first on the source and on the ledger; twice changes nothing.
+DO $roles$
+DECLARE
+    role_name text;
+BEGIN
+    FOREACH role_name IN ARRAY ARRAY['daybook_owner', 'daybook_consumer', 'daybook_reader'] LOOP
+        IF to_regrole(role_name) IS NULL THEN
+            BEGIN
+                EXECUTE format('CREATE ROLE %I NOLOGIN', role_name);
+            EXCEPTION WHEN duplicate_object OR unique_violation THEN
+                NULL; -- Another installation in this cluster created it just now.
+            END;
+        END IF;
+    END LOOP;
+    IF NOT pg_has_role(current_user, 'daybook_owner', 'MEMBER') THEN
+        EXECUTE format('GRANT daybook_owner TO %I', current_user);
+    END IF;
+END
+$roles$;

@@ -1,0 +1,28 @@
+-- Purpose: how the consumer reads amounts and dates of a bill: as exact text, by overloads, so that a column whose type
+--          the vendor changes is read by its new meaning or refused, never by a stale plan.
+-- Inputs: the value; for local_date the book's time zone. Touches: no table.
+CREATE OR REPLACE FUNCTION daybook.amount_text(numeric) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'SELECT $1::pg_catalog.text';
+CREATE OR REPLACE FUNCTION daybook.amount_text(double precision) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'SELECT $1::pg_catalog.text';
+CREATE OR REPLACE FUNCTION daybook.amount_text(real) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'SELECT $1::pg_catalog.text';
+CREATE OR REPLACE FUNCTION daybook.amount_text(smallint) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'SELECT $1::pg_catalog.text';
+CREATE OR REPLACE FUNCTION daybook.amount_text(integer) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'SELECT $1::pg_catalog.text';
+CREATE OR REPLACE FUNCTION daybook.amount_text(bigint) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'SELECT $1::pg_catalog.text';
+CREATE OR REPLACE FUNCTION daybook.amount_text(money) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
+    AS 'SELECT $1::pg_catalog.numeric::pg_catalog.text';
+CREATE OR REPLACE FUNCTION daybook.amount_text(text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS 'SELECT $1';
+
+-- The day in the book's zone, in ISO form; a timestamp without zone counts as local. Infinite dates pass as
+-- 'infinity' for the posting core to park.
+CREATE OR REPLACE FUNCTION daybook.local_date(timestamptz, zone text) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$SELECT pg_catalog.to_jsonb(pg_catalog.timezone($2, $1)::pg_catalog.date) OPERATOR(pg_catalog.#>>) '{}'$$;
+CREATE OR REPLACE FUNCTION daybook.local_date(timestamp, zone text) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$SELECT pg_catalog.to_jsonb($1::pg_catalog.date) OPERATOR(pg_catalog.#>>) '{}'$$;
+CREATE OR REPLACE FUNCTION daybook.local_date(date, zone text) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$SELECT pg_catalog.to_jsonb($1) OPERATOR(pg_catalog.#>>) '{}'$$;

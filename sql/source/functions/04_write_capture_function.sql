@@ -1,0 +1,94 @@
+-- Purpose: write the capture function of one attached table from its row in sync_source. This is the only code of
+--          daybook that runs inside an application's transaction; read what it wrote with \sf daybook.capture_pharmacy
+--          (the name is capture_ and the reference type in lower case).
+--          Replacing a function takes no lock on the bill table. That is how suspend works, and how a retyped key is
+--          taken up: no plan, no trigger argument and no snapshot of the application can hold on to the old one.
+-- Inputs: the attached table. Touches: the catalog only. Needs: the row in sync_source, locked by the caller.
+-- What is guarded: reading the key, and comparing the filter columns. A key that cannot be read as it was attached gives
+--          an event without key, which makes the consumer reconcile the table; a comparison that fails gives an event.
+--          The INSERT stands outside the guards: inside, it would cost the application a subtransaction id per row. If
+--          the queue itself cannot be written, the application's write fails: nothing is swallowed.
+CREATE OR REPLACE FUNCTION daybook.write_capture_function(attached regclass) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $write$
+DECLARE
+    definition daybook.sync_source;
+    key_has_its_type text;
+    nothing_watched_changed text;
+    body text;
+BEGIN
+    SELECT * INTO STRICT definition FROM daybook.sync_source WHERE relation = attached;
+
+    IF definition.suspended_at IS NOT NULL THEN
+        body := format('BEGIN
+    -- Suspended by daybook.suspend: nothing is captured until daybook.resume(%L).
+    RETURN NULL;
+END', definition.relation_name);
+    ELSE
+        SELECT string_agg(format('pg_typeof(ROW_NAME.%I) = %L::regtype', k.c, k.t::text), ' AND ' ORDER BY k.position)
+        INTO key_has_its_type
+        FROM unnest(definition.key_columns, definition.key_types) WITH ORDINALITY AS k (c, t, position);
+
+        -- *<> compares images, so it knows every type and NULL, and may only err towards an event.
+        SELECT format('NOT ROW(%s) OPERATOR(pg_catalog.*<>) ROW(%s)',
+                      string_agg(format('OLD.%I', f.c), ', ' ORDER BY f.position),
+                      string_agg(format('NEW.%I', f.c), ', ' ORDER BY f.position))
+        INTO nothing_watched_changed
+        FROM unnest(definition.filter_columns) WITH ORDINALITY AS f (c, position)
+        HAVING count(*) > 0;
+
+        body := format($template$DECLARE
+    old_key text;
+    new_key text;
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        INSERT INTO daybook.sync_queue (source, reference_type, operation) VALUES (%1$L, %2$L, 'truncate');
+        RETURN NULL;
+    END IF;
+
+    BEGIN
+        IF TG_OP <> 'INSERT' AND %3$s THEN
+            old_key := %4$s;
+        END IF;
+        IF TG_OP <> 'DELETE' AND %5$s THEN
+            new_key := %6$s;
+        END IF;
+    EXCEPTION WHEN OTHERS THEN
+        old_key := NULL;
+        new_key := NULL;
+    END;
+    IF (TG_OP <> 'INSERT' AND (old_key IS NULL OR octet_length(old_key) > 1024))
+       OR (TG_OP <> 'DELETE' AND (new_key IS NULL OR octet_length(new_key) > 1024)) THEN
+        INSERT INTO daybook.sync_queue (source, reference_type, operation) VALUES (%1$L, %2$L, lower(TG_OP));
+        RETURN NULL;
+    END IF;
+
+    IF TG_OP = 'UPDATE' AND old_key = new_key THEN
+        BEGIN
+            IF %7$s THEN
+                RETURN NULL;
+            END IF;
+        EXCEPTION WHEN OTHERS THEN
+            NULL;
+        END;
+    END IF;
+
+    INSERT INTO daybook.sync_queue (source, reference_type, reference_id, operation)
+    VALUES (%1$L, %2$L, coalesce(new_key, old_key), lower(TG_OP));
+    IF old_key <> new_key THEN
+        INSERT INTO daybook.sync_queue (source, reference_type, reference_id, operation)
+        VALUES (%1$L, %2$L, old_key, lower(TG_OP));
+    END IF;
+    RETURN NULL;
+END$template$,
+            definition.source, definition.reference_type,
+            replace(key_has_its_type, 'ROW_NAME', 'OLD'), daybook.key_expression('OLD', definition.key_columns),
+            replace(key_has_its_type, 'ROW_NAME', 'NEW'), daybook.key_expression('NEW', definition.key_columns),
+            coalesce(nothing_watched_changed, 'false'));
+    END IF;
+
+    EXECUTE format('CREATE OR REPLACE FUNCTION daybook.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER '
+                   || 'SET search_path = pg_catalog, pg_temp AS %L',
+                   'capture_' || lower(definition.reference_type), body);
+    EXECUTE format('REVOKE ALL ON FUNCTION daybook.%I() FROM PUBLIC', 'capture_' || lower(definition.reference_type));
+END
+$write$;

@@ -1,0 +1,102 @@
+-- Purpose: begin to capture a table. Attaching it again as it is changes nothing and locks nothing; attaching it again
+--          with other columns (after a key was renamed, say) replaces the definition and has the table reconciled.
+-- Inputs:  relation        the table; a partitioned table by its root
+--          reference_type  what its bills are called in the ledger, such as PHARMACY
+--          key_columns     a key that is unique and not null
+--          filter_columns  every column that the posting rule maps; an UPDATE that changes none of them leaves no event,
+--                          and the consumer may read these and the key, and no other
+--          capture_mode    'trigger'
+--          lock_timeout    longest wait for the lock; writers queue behind it meanwhile, so keep it below deadlock_timeout
+-- Touches: SHARE ROW EXCLUSIVE on the table (waits for writers, lets readers pass), two triggers on it (and on its
+--          partitions), SELECT on the named columns for daybook_consumer, one row in sync_source.
+-- Rows that exist already are not enqueued.
+CREATE OR REPLACE FUNCTION daybook.attach(
+    relation       regclass,
+    reference_type text,
+    key_columns    text[],
+    filter_columns text[],
+    capture_mode   text DEFAULT 'trigger',
+    lock_timeout   interval DEFAULT '800 milliseconds'
+) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $attach$
+#variable_conflict use_column
+DECLARE
+    wanted daybook.sync_source;
+    present daybook.sync_source;
+    part regclass;
+BEGIN
+    PERFORM daybook.check_attachable(attach.relation, attach.reference_type, attach.key_columns,
+                                     attach.filter_columns, attach.capture_mode);
+    wanted.relation := attach.relation;
+    wanted.relation_name := attach.relation::text;
+    SELECT config_value INTO STRICT wanted.source FROM daybook.sync_configuration WHERE config_key = 'source_name';
+    wanted.reference_type := attach.reference_type;
+    wanted.key_columns := attach.key_columns;
+    SELECT array_agg(a.atttypid::regtype ORDER BY k.position) INTO wanted.key_types
+    FROM unnest(attach.key_columns) WITH ORDINALITY AS k (c, position)
+    JOIN pg_attribute AS a ON a.attrelid = attach.relation AND a.attname = k.c;
+    wanted.filter_columns := attach.filter_columns;
+    wanted.capture_mode := attach.capture_mode;
+
+    SELECT * INTO present FROM daybook.sync_source AS s WHERE s.relation = attach.relation;
+    IF (present.source, present.relation_name, present.reference_type, present.key_columns, present.key_types,
+        present.filter_columns, present.capture_mode)
+       IS NOT DISTINCT FROM
+       (wanted.source, wanted.relation_name, wanted.reference_type, wanted.key_columns, wanted.key_types,
+        wanted.filter_columns, wanted.capture_mode)
+       AND daybook.capture_is_whole(attach.relation) THEN
+        RAISE NOTICE '% is attached as % already; nothing was changed', attach.relation, attach.reference_type;
+        RETURN;
+    END IF;
+    IF present.reference_type <> attach.reference_type THEN
+        RAISE EXCEPTION '% is attached as %, and the ledger knows its bills by that name',
+            attach.relation, present.reference_type
+            USING HINT = format('Detach it first: SELECT daybook.detach(%L);', attach.relation::text);
+    END IF;
+
+    -- The bill table first, before anything of ours: the order in which an application's writes take their locks.
+    PERFORM daybook.lock_relation(attach.relation, 'SHARE ROW EXCLUSIVE', attach.lock_timeout);
+
+    INSERT INTO daybook.sync_source (relation, relation_name, source, reference_type, key_columns, key_types,
+                                     filter_columns, capture_mode)
+    VALUES (wanted.relation, wanted.relation_name, wanted.source, wanted.reference_type, wanted.key_columns,
+            wanted.key_types, wanted.filter_columns, wanted.capture_mode)
+    ON CONFLICT (relation) DO UPDATE
+        SET relation_name = excluded.relation_name, key_columns = excluded.key_columns,
+            key_types = excluded.key_types, filter_columns = excluded.filter_columns;
+    PERFORM daybook.write_capture_function(attach.relation);
+
+    -- Row triggers are cloned to partitions, statement triggers are not. No UPDATE OF and no WHEN: they would make the
+    -- application's own ALTER TABLE fail.
+    IF NOT daybook.has_trigger(attach.relation, 'daybook_capture') THEN
+        EXECUTE format('CREATE TRIGGER daybook_capture AFTER INSERT OR UPDATE OR DELETE ON %s '
+                       || 'FOR EACH ROW EXECUTE FUNCTION daybook.%I()',
+                       attach.relation, 'capture_' || lower(attach.reference_type));
+    END IF;
+    FOR part IN SELECT daybook.relation_parts(attach.relation) LOOP
+        IF NOT daybook.has_trigger(part, 'daybook_capture_truncate') THEN
+            EXECUTE format('CREATE TRIGGER daybook_capture_truncate AFTER TRUNCATE ON %s '
+                           || 'FOR EACH STATEMENT EXECUTE FUNCTION daybook.%I()',
+                           part, 'capture_' || lower(attach.reference_type));
+        END IF;
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER daybook_capture, '
+                       || 'ENABLE ALWAYS TRIGGER daybook_capture_truncate', part);
+    END LOOP;
+
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO daybook_consumer',
+                   (SELECT nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                    WHERE c.oid = attach.relation));
+    EXECUTE format('REVOKE SELECT ON %s FROM daybook_consumer', attach.relation);
+    EXECUTE format('GRANT SELECT (%s) ON %s TO daybook_consumer',
+                   (SELECT string_agg(DISTINCT quote_ident(c), ', ')
+                    FROM unnest(attach.key_columns || attach.filter_columns) AS c),
+                   attach.relation);
+
+    IF present.relation IS NOT NULL THEN
+        INSERT INTO daybook.sync_queue (source, reference_type, operation, origin)
+        VALUES (wanted.source, wanted.reference_type, 'reconcile', 'repair');
+        RAISE NOTICE '% was attached as % before; its definition was replaced, and all its bills will be reconciled',
+            attach.relation, attach.reference_type;
+    END IF;
+END
+$attach$;

@@ -1,0 +1,63 @@
+-- Purpose: stop capturing a table and take everything of ours off it.
+-- Inputs:  relation            the table; where it was dropped, its row's relation from sync_source
+--          discard_unfinished  false: refuse while events of it are unfinished; true: drop them, so that the ledger
+--                              stays behind the bills
+-- Touches: ACCESS EXCLUSIVE on the table for an instant (DROP TRIGGER), the consumer's privileges on it, sync_source, and
+--          the table's open dead letters and alerts, which are resolved.
+CREATE OR REPLACE FUNCTION daybook.detach(
+    relation           regclass,
+    discard_unfinished boolean DEFAULT false,
+    lock_timeout       interval DEFAULT '800 milliseconds'
+) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $detach$
+#variable_conflict use_column
+DECLARE
+    definition daybook.sync_source;
+    unfinished bigint;
+    schema_name name;
+    part regclass;
+BEGIN
+    SELECT * INTO definition FROM daybook.sync_source AS s WHERE s.relation = detach.relation;
+    IF definition.relation IS NULL THEN
+        RAISE NOTICE '% is not attached; nothing was changed', detach.relation;
+        RETURN;
+    END IF;
+    SELECT n.nspname INTO schema_name FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.oid = detach.relation;
+    IF schema_name IS NOT NULL THEN
+        PERFORM daybook.lock_relation(detach.relation, 'ACCESS EXCLUSIVE', detach.lock_timeout);
+    END IF;
+
+    SELECT count(*) INTO unfinished FROM daybook.sync_queue AS q WHERE q.reference_type = definition.reference_type;
+    IF unfinished > 0 AND NOT detach.discard_unfinished THEN
+        RAISE EXCEPTION '% events of % are not posted yet', unfinished, definition.reference_type
+            USING HINT = format('Run `daybook drain` first, or give them up: SELECT daybook.detach(%L, '
+                                || 'discard_unfinished => true);', definition.relation_name);
+    END IF;
+    DELETE FROM daybook.sync_queue AS q WHERE q.reference_type = definition.reference_type;
+
+    IF schema_name IS NOT NULL THEN
+        EXECUTE format('DROP TRIGGER IF EXISTS daybook_capture ON %s', detach.relation);
+        FOR part IN SELECT daybook.relation_parts(detach.relation) LOOP
+            EXECUTE format('DROP TRIGGER IF EXISTS daybook_capture_truncate ON %s', part);
+        END LOOP;
+        EXECUTE format('REVOKE SELECT ON %s FROM daybook_consumer', detach.relation);
+        EXECUTE (SELECT format('REVOKE SELECT (%s) ON %s FROM daybook_consumer',
+                               string_agg(quote_ident(attname), ', '), detach.relation)
+                 FROM pg_attribute
+                 WHERE attrelid = detach.relation AND attnum > 0 AND NOT attisdropped);
+        IF NOT EXISTS (SELECT FROM daybook.sync_source AS s JOIN pg_class AS c ON c.oid = s.relation
+                       WHERE c.relnamespace = schema_name::text::regnamespace AND s.relation <> detach.relation) THEN
+            EXECUTE format('REVOKE USAGE ON SCHEMA %I FROM daybook_consumer', schema_name);
+        END IF;
+    END IF;
+    EXECUTE format('DROP FUNCTION IF EXISTS daybook.%I()', 'capture_' || lower(definition.reference_type));
+
+    UPDATE daybook.sync_dead_letter SET resolved_at = clock_timestamp(), resolution = 'resolved',
+                                        resolved_by = session_user, note = 'the table was detached'
+    WHERE reference_type = definition.reference_type AND resolved_at IS NULL;
+    UPDATE daybook.sync_alerts SET state = 'resolved', resolved_at = clock_timestamp()
+    WHERE cause = definition.reference_type AND state <> 'resolved';
+    DELETE FROM daybook.sync_source AS s WHERE s.relation = detach.relation;
+END
+$detach$;

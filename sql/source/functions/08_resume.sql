@@ -1,0 +1,24 @@
+-- Purpose: capture a suspended table again, and reconcile it: its event has every key of the table enqueued, and every bill
+--          of it that the ledger knows, as soon as each transaction and snapshot that is older than this one has ended,
+--          prepared ones too, for they may still write without being captured.
+-- Inputs: the suspended table. Touches: its row in sync_source, its capture function, sync_queue; no lock on the table.
+CREATE OR REPLACE FUNCTION daybook.resume(relation regclass) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    definition daybook.sync_source;
+BEGIN
+    UPDATE daybook.sync_source AS s SET suspended_at = NULL
+    WHERE s.relation = resume.relation AND s.suspended_at IS NOT NULL
+    RETURNING * INTO definition;
+    IF FOUND THEN
+        PERFORM daybook.write_capture_function(resume.relation);
+        INSERT INTO daybook.sync_queue (source, reference_type, operation, origin)
+        VALUES (definition.source, definition.reference_type, 'reconcile', 'repair');
+    ELSIF EXISTS (SELECT FROM daybook.sync_source AS s WHERE s.relation = resume.relation) THEN
+        RAISE NOTICE '% is not suspended; nothing was changed', resume.relation;
+    ELSE
+        RAISE EXCEPTION '% is not attached', resume.relation USING HINT = 'Attached tables stand in daybook.sync_source.';
+    END IF;
+END
+$$;

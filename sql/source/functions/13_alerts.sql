@@ -1,0 +1,52 @@
+-- Purpose: the life of an alert. Raising one that is not resolved refreshes it; a resolved one opens anew.
+-- Touches: sync_alerts. Messages and details carry names and ids, never row values.
+CREATE OR REPLACE FUNCTION daybook.raise_alert(
+    alert_type text, cause text, severity text, message text, details jsonb DEFAULT '{}'
+) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO daybook.sync_alerts AS a (alert_type, cause, severity, message, details)
+    VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (alert_type, cause) WHERE state <> 'resolved'
+    DO UPDATE SET last_seen_at = clock_timestamp(), severity = excluded.severity, message = excluded.message,
+                  details = excluded.details
+$$;
+
+CREATE OR REPLACE FUNCTION daybook.resolve_alert(alert_type text, cause text) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    UPDATE daybook.sync_alerts AS a SET state = 'resolved', resolved_at = clock_timestamp()
+    WHERE a.alert_type = $1 AND a.cause = $2 AND a.state <> 'resolved'
+$$;
+
+CREATE OR REPLACE FUNCTION daybook.acknowledge(alert_id bigint) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    UPDATE daybook.sync_alerts AS a
+    SET state = 'acknowledged', acknowledged_at = clock_timestamp(), acknowledged_by = session_user
+    WHERE a.alert_id = acknowledge.alert_id AND a.state = 'open';
+    RETURN FOUND;
+END
+$$;
+
+-- What needs a person now: the alerts that are not resolved, and what no process need be alive to report.
+CREATE OR REPLACE VIEW daybook.current_alerts AS
+    SELECT alert_type, cause, severity, state, message, details, opened_at
+    FROM daybook.sync_alerts
+    WHERE state <> 'resolved'
+    UNION ALL
+    SELECT 'BILLS_PARKED', reference_type, 'warning', 'open',
+           format('%s bills of %s are parked; reasons and advice stand in daybook.sync_dead_letter',
+                  count(*), reference_type),
+           jsonb_build_object('bills', count(*)), min(parked_at)
+    FROM daybook.sync_dead_letter
+    WHERE resolved_at IS NULL
+    GROUP BY reference_type
+    UNION ALL
+    SELECT 'SYSTEM_DOWN', source, 'critical', 'open',
+           'events are waiting, and no consumer has given a sign of life for a minute: start `daybook run`',
+           jsonb_build_object('oldest_event_at', min(enqueued_at)), min(enqueued_at) + interval '1 minute'
+    FROM daybook.sync_queue
+    WHERE due_at < clock_timestamp() - interval '1 minute'
+      AND NOT EXISTS (SELECT FROM daybook.sync_system_health
+                      WHERE heartbeat_at > clock_timestamp() - interval '1 minute')
+    GROUP BY source;

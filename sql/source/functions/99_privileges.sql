@@ -1,0 +1,27 @@
+-- Purpose: who may do what. PUBLIC, and so every application role, has no right here at all: the capture functions run
+--          as daybook_owner. Attaching, suspending, retrying and resolving is for superusers and members of daybook_owner.
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA daybook FROM PUBLIC;
+
+GRANT USAGE ON SCHEMA daybook TO daybook_consumer, daybook_reader;
+GRANT SELECT ON daybook.sync_configuration, daybook.sync_source, daybook.sync_queue, daybook.sync_dead_letter,
+    daybook.sync_audit_log, daybook.sync_alerts, daybook.sync_system_health TO daybook_consumer, daybook_reader;
+GRANT SELECT ON daybook.current_alerts TO daybook_reader, daybook_consumer;
+GRANT INSERT, UPDATE, DELETE ON daybook.sync_queue TO daybook_consumer;
+GRANT INSERT ON daybook.sync_audit_log TO daybook_consumer;
+GRANT INSERT, UPDATE ON daybook.sync_dead_letter, daybook.sync_alerts TO daybook_consumer;
+GRANT INSERT, UPDATE, DELETE ON daybook.sync_system_health TO daybook_consumer;
+
+DO $grants$
+DECLARE
+    function_to_call regprocedure;
+BEGIN
+    FOR function_to_call IN
+        SELECT p.oid FROM pg_catalog.pg_proc AS p
+        WHERE p.pronamespace = 'daybook'::regnamespace
+          AND p.proname IN ('key_text', 'amount_text', 'local_date', 'key_expression', 'older_transactions_ended',
+                            'refresh_capture', 'raise_alert', 'resolve_alert', 'make_audit_log_partitions')
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO daybook_consumer', function_to_call);
+    END LOOP;
+END
+$grants$;

@@ -1,0 +1,206 @@
+//! What the consumer knows of an attached table: its key, its mapped columns, and the statement that reads its bills.
+
+use tokio_postgres::{Client, Row, Statement};
+
+use crate::database::{quote_identifier, quote_literal};
+use crate::error::{Doing, Error, Result};
+use crate::key;
+use crate::posting::rule::{MappedColumn, Reading, Rule};
+use crate::sql;
+
+/// An attached table as it is at present, checked against its rule.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// Name of the source that it belongs to.
+    pub source: String,
+    pub reference_type: String,
+    /// Quoted and qualified, for SQL.
+    pub qualified_name: String,
+    pub key_types: Vec<String>,
+    key_columns: Vec<String>,
+    key_expression: String,
+}
+
+/// The event to which a posting is attributed: the highest one of the bill that was visible when its row was read.
+#[derive(Debug, Clone)]
+pub struct Cause {
+    pub seq: i64,
+    pub operation: String,
+    pub origin: String,
+    pub xid: String,
+    pub changed_at: chrono::DateTime<chrono::Utc>,
+    /// Day of the change in the book's zone.
+    pub change_day: chrono::NaiveDate,
+    pub session_user_name: String,
+    pub application_name: String,
+}
+
+/// What the read found of one bill.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The texts of the rule's columns; `None` where no row has this key.
+    pub row: Option<Vec<Option<String>>>,
+    pub cause: Cause,
+    /// Whether two rows have this key.
+    pub ambiguous: bool,
+}
+
+impl Table {
+    /// Reads the definition, and says what keeps the rule from reading the table.
+    pub async fn load(source: &Client, reference_type: &str, rule: &Rule) -> Result<Table> {
+        let row = source
+            .query_opt(sql::TABLE_DEFINITION, &[&reference_type])
+            .await
+            .doing("reading the table's definition")?
+            .ok_or_else(|| Error::TableUnreadable(format!("no table is attached as {reference_type} any more")))?;
+        let relation_name: String = row.get("relation_name");
+        let refuse = |problem: String| Err(Error::TableUnreadable(problem));
+        if !row.get::<_, bool>("relation_exists") {
+            return refuse(format!(
+                "{relation_name} was dropped. Its events wait. Put it back under that name and attach it, or give it up: \
+                 SELECT daybook.detach(relation, discard_unfinished => true) FROM daybook.sync_source WHERE reference_type = {}",
+                quote_literal(reference_type)
+            ));
+        }
+        let present: Vec<String> = row.get("columns");
+        let filter_columns: Vec<String> = row.get("filter_columns");
+        let key_columns: Vec<String> = row.get("key_columns");
+        if let Some(missing) = key_columns.iter().find(|name| !present.contains(name)) {
+            return refuse(format!(
+                "key column {missing} of {relation_name} is gone. Its events wait. If it was renamed, attach the table again \
+                 with the new name: SELECT daybook.attach({}, {}, …)",
+                quote_literal(&relation_name),
+                quote_literal(reference_type)
+            ));
+        }
+        for MappedColumn { name, .. } in rule.columns() {
+            if !present.contains(name) {
+                return refuse(format!(
+                    "column {name} of {relation_name} is gone, and rule {reference_type} maps it. Its events wait, nothing is \
+                     lost. Put the column back under that name, or change the rule"
+                ));
+            }
+            if !filter_columns.contains(name) && !key_columns.contains(name) {
+                return refuse(format!(
+                    "rule {reference_type} maps column {name} of {relation_name}, which is not among its filter columns, so \
+                     that its changes leave no event. Its events wait. Attach the table again with {name} in filter_columns"
+                ));
+            }
+        }
+        Ok(Table {
+            source: row.get("source"),
+            reference_type: reference_type.into(),
+            qualified_name: row.get("qualified_name"),
+            key_types: row.get("key_types"),
+            key_columns,
+            key_expression: row.get("key_expression"),
+        })
+    }
+
+    /// The one statement that reads a batch of bills: per key its row's mapped columns, and the highest event of the bill
+    /// that the same snapshot sees. At top level, never in a function: an older snapshot would see no rows after an ALTER
+    /// TABLE rewrite (design, rule 2). Where the row's canonical key text differs from the reference id, the row counts as
+    /// absent (rule 4).
+    ///
+    /// Parameters: $1 reference type, $2 the book's time zone, $3 reference ids, $4… the parts of their keys as texts.
+    pub fn read_statement(&self, rule: &Rule) -> String {
+        let columns: String = rule.columns().iter().map(|column| format!(", {}", read_expression(column))).collect();
+        let parts = 1..=self.key_columns.len();
+        let parameters: String = parts.clone().map(|part| format!(", ${}::text[]", part + 3)).collect();
+        let names: String = parts.map(|part| format!(", part_{part}")).collect();
+        let key: String = self
+            .key_columns
+            .iter()
+            .zip(&self.key_types)
+            .enumerate()
+            .map(|(at, (column, of))| format!("bill.{} = k.part_{}::{of} AND ", quote_identifier(column), at + 1))
+            .collect();
+        format!(
+            "SELECT k.position, bill.{first} IS NOT NULL, e.seq, e.operation, e.origin, e.xid::text, e.enqueued_at, \
+             timezone($2, e.enqueued_at)::date, e.session_user_name, e.application_name{columns} \
+             FROM unnest($3::text[]{parameters}) WITH ORDINALITY AS k (reference_id{names}, position) \
+             CROSS JOIN LATERAL (SELECT * FROM daybook.sync_queue AS q \
+                                 WHERE q.reference_type = $1 AND q.reference_id = k.reference_id \
+                                 ORDER BY q.seq DESC LIMIT 1) AS e \
+             LEFT JOIN {table} AS bill ON {key}{canonical} = k.reference_id",
+            first = quote_identifier(&self.key_columns[0]),
+            table = self.qualified_name,
+            canonical = self.key_expression,
+        )
+    }
+
+    /// Reads a batch; the answer has one place per reference id, in their order.
+    pub async fn read(
+        &self,
+        source: &Client,
+        statement: &Statement,
+        rule: &Rule,
+        time_zone: &str,
+        reference_ids: &[&str],
+    ) -> Result<Vec<Found>> {
+        let mut columns: Vec<Vec<Option<String>>> = vec![Vec::with_capacity(reference_ids.len()); self.key_types.len()];
+        for reference_id in reference_ids {
+            let parts = key::parts(reference_id, &self.key_types);
+            for (at, column) in columns.iter_mut().enumerate() {
+                column.push(parts.as_ref().map(|parts| parts[at].clone()));
+            }
+        }
+        let mut parameters: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> =
+            vec![&self.reference_type, &time_zone, &reference_ids];
+        for column in &columns {
+            parameters.push(column);
+        }
+        let rows = source.query(statement, &parameters).await.doing("reading the bills")?;
+
+        let mut found: Vec<Option<Found>> = vec![None; reference_ids.len()];
+        for row in rows {
+            let position: i64 = row.get(0);
+            match &mut found[position as usize - 1] {
+                Some(twin) => twin.ambiguous = true,
+                place => *place = Some(found_of(&row, rule)),
+            }
+        }
+        found
+            .into_iter()
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| Error::Unexpected("a claimed event was not visible to the read that followed".into()))
+    }
+
+    /// Enqueues every key of the table, server-side, in one statement.
+    pub async fn enqueue_all(&self, source: &Client) -> Result<u64> {
+        let sql = format!(
+            "INSERT INTO daybook.sync_queue (source, reference_type, reference_id, operation, origin) \
+             SELECT $1, $2, {}, 'synchronise', 'repair' FROM {} AS bill",
+            self.key_expression, self.qualified_name
+        );
+        source.execute(&sql, &[&self.source, &self.reference_type]).await.doing("enqueueing every bill of the table")
+    }
+}
+
+fn read_expression(column: &MappedColumn) -> String {
+    let name = quote_identifier(&column.name);
+    match column.reading {
+        Reading::LocalDate => format!("daybook.local_date(bill.{name}, $2)"),
+        Reading::Amount => format!("daybook.amount_text(bill.{name})"),
+        Reading::Text => format!("bill.{name}::text"),
+    }
+}
+
+fn found_of(row: &Row, rule: &Rule) -> Found {
+    const FIRST_COLUMN: usize = 10;
+    let values = || (FIRST_COLUMN..FIRST_COLUMN + rule.columns().len()).map(|at| row.get(at)).collect();
+    Found {
+        row: row.get::<_, bool>(1).then(values),
+        cause: Cause {
+            seq: row.get(2),
+            operation: row.get(3),
+            origin: row.get(4),
+            xid: row.get(5),
+            changed_at: row.get(6),
+            change_day: row.get(7),
+            session_user_name: row.get(8),
+            application_name: row.get(9),
+        },
+        ambiguous: false,
+    }
+}

@@ -1,0 +1,172 @@
+//! Connections to PostgreSQL, and how each session is set up.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use tokio_postgres::config::{Config, SslMode};
+use tokio_postgres::{Client, NoTls};
+
+use crate::error::{Doing, Error, Result, explain};
+
+/// The oldest server that is supported: `server_version_num` of PostgreSQL 13.
+const SERVER_VERSION_NUM_MIN: i32 = 130_000;
+
+/// Which side a connection goes to, for messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Source,
+    Ledger,
+}
+
+impl Side {
+    pub fn name(self) -> &'static str {
+        match self {
+            Side::Source => "source",
+            Side::Ledger => "ledger",
+        }
+    }
+}
+
+/// Parses a connection string, in URL or key-value form.
+pub fn parse_url(side: Side, url: &str) -> Result<Config> {
+    let mut config = Config::from_str(url).map_err(|error| {
+        Error::Usage(format!(
+            "the {} URL is not a PostgreSQL connection string: {}. Write postgresql://user@host:5432/database",
+            side.name(),
+            explain(&error)
+        ))
+    })?;
+    if config.get_ssl_mode() == SslMode::Require {
+        return Err(Error::Usage(format!(
+            "the {} URL asks for TLS (sslmode=require), which this version does not speak yet: use sslmode=prefer, or a \
+             local socket or tunnel",
+            side.name()
+        )));
+    }
+    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        return Err(Error::Usage(format!("the {} URL names no host; for a local socket add ?host=/var/run/postgresql", side.name())));
+    }
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(Duration::from_secs(10));
+    }
+    if config.get_application_name().is_none() {
+        config.application_name("daybook");
+    }
+    config.keepalives_idle(Duration::from_secs(30));
+    config.tcp_user_timeout(Duration::from_secs(60));
+    Ok(config)
+}
+
+/// Connects as the login role itself, for installing and for looking.
+pub async fn connect(side: Side, config: &Config) -> Result<Client> {
+    let unreachable = |error: &tokio_postgres::Error| {
+        Error::Unreachable(format!("cannot connect to the {} database: {}", side.name(), explain(error)))
+    };
+    let (client, connection) = config.connect(NoTls).await.map_err(|error| unreachable(&error))?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(side = side.name(), "connection ended: {}", explain(&error));
+        }
+    });
+    let version = client
+        .query_one("SELECT current_setting('server_version_num')::integer, current_setting('server_version')", &[])
+        .await
+        .map_err(|error| unreachable(&error))?;
+    check_version(side, version.get(0), version.get(1))?;
+    Ok(client)
+}
+
+fn check_version(side: Side, number: i32, name: String) -> Result<()> {
+    if number < SERVER_VERSION_NUM_MIN {
+        return Err(Error::Unreachable(format!(
+            "the {} database runs PostgreSQL {name}, and daybook needs 13 or newer: upgrade the server",
+            side.name()
+        )));
+    }
+    Ok(())
+}
+
+/// Connects to consume: as `daybook_consumer`, which may read the mapped columns and append to the journal and no more,
+/// with settings that no role or database default can change, and time limits that free the locks of a hung session.
+///
+/// On the source, commits need not be durable at once: what is committed there are acknowledgements, and one that is lost
+/// in a crash is only repeated. On the ledger they must be.
+pub async fn connect_as_consumer(side: Side, config: &Config) -> Result<Client> {
+    let client = connect(side, config).await?;
+    let (synchronous_commit, schema) = match side {
+        Side::Source => ("off", "daybook"),
+        Side::Ledger => ("on", "ledger"),
+    };
+    let installed: bool = client
+        .query_one("SELECT to_regnamespace($1) IS NOT NULL AND to_regrole('daybook_consumer') IS NOT NULL", &[&schema])
+        .await
+        .doing("looking for the schema")?
+        .get(0);
+    if !installed {
+        return Err(Error::NotInstalled(format!(
+            "daybook is not installed in the {} database (there is no schema {schema}): run `daybook install`",
+            side.name()
+        )));
+    }
+    client.batch_execute("SET ROLE daybook_consumer").await.map_err(|error| {
+        Error::Unreachable(format!(
+            "the login role may not act as daybook_consumer on the {} database: {}. Grant it: GRANT daybook_consumer TO …",
+            side.name(),
+            explain(&error)
+        ))
+    })?;
+    client
+        .batch_execute(&format!(
+            "SET search_path = pg_catalog, pg_temp;
+             SET default_transaction_isolation = 'read committed';
+             SET default_transaction_read_only = off;
+             SET default_transaction_deferrable = off;
+             SET row_security = off;
+             SET TimeZone = 'UTC';
+             SET DateStyle = 'ISO, YMD';
+             SET extra_float_digits = 1;
+             SET client_min_messages = warning;
+             SET plan_cache_mode = force_custom_plan;
+             SET synchronous_commit = {synchronous_commit};
+             SET lock_timeout = '5s';
+             SET statement_timeout = '60s';
+             SET idle_in_transaction_session_timeout = '30s'"
+        ))
+        .await
+        .doing("setting up the session")?;
+    Ok(client)
+}
+
+/// Quotes an identifier as `format('%I')` would, always with quotes.
+pub fn quote_identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Quotes a literal. Only for DDL and generated statements, which take no parameters.
+pub fn quote_literal(text: &str) -> String {
+    let quoted = text.replace('\'', "''");
+    if quoted.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_older_than_13_is_refused_in_one_clear_line() {
+        let error = check_version(Side::Source, 120_019, "12.19".into()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the source database runs PostgreSQL 12.19, and daybook needs 13 or newer: upgrade the server"
+        );
+        assert_eq!(error.exit_code(), 3);
+        assert!(check_version(Side::Source, 130_000, "13.0".into()).is_ok());
+    }
+
+    #[test]
+    fn quoting_leaves_no_way_out() {
+        assert_eq!(quote_identifier(r#"a"b"#), r#""a""b""#);
+        assert_eq!(quote_literal("it's"), "'it''s'");
+        assert_eq!(quote_literal(r"a\'"), r"E'a\\'''");
+    }
+}

@@ -1,0 +1,452 @@
+//! Installing and uninstalling: what is run, in which order, and the same as text for a DBA to review.
+//!
+//! Tables come by migrations that are never edited once shipped. Functions, views and privileges come by files that are
+//! run anew at each installation, so that no migration restates a function.
+
+use refinery::{Migration, Runner};
+use tokio_postgres::{Client, Config};
+
+use crate::database::{Side, connect, quote_literal};
+use crate::error::{Doing, Error, Result, explain};
+use crate::posting::rule::Rule;
+
+/// A file of SQL, by its path below `sql/`.
+type SqlFile = (&'static str, &'static str);
+
+macro_rules! sql_files {
+    ($($path:literal),* $(,)?) => { &[$(($path, include_str!(concat!("../sql/", $path)))),*] };
+}
+
+const SOURCE_MIGRATIONS: &[SqlFile] = sql_files![
+    "source/migrations/V1__sync_configuration.sql",
+    "source/migrations/V2__sync_source.sql",
+    "source/migrations/V3__sync_queue.sql",
+    "source/migrations/V4__sync_dead_letter.sql",
+    "source/migrations/V5__sync_audit_log.sql",
+    "source/migrations/V6__sync_alerts.sql",
+    "source/migrations/V7__sync_system_health.sql",
+];
+
+const SOURCE_FUNCTIONS: &[SqlFile] = sql_files![
+    "source/functions/01_key_text.sql",
+    "source/functions/02_column_text.sql",
+    "source/functions/03_key_expression.sql",
+    "source/functions/04_write_capture_function.sql",
+    "source/functions/05_attach_checks.sql",
+    "source/functions/05_attach.sql",
+    "source/functions/06_detach.sql",
+    "source/functions/07_suspend.sql",
+    "source/functions/08_resume.sql",
+    "source/functions/09_older_transactions_ended.sql",
+    "source/functions/10_refresh_capture.sql",
+    "source/functions/11_enqueue.sql",
+    "source/functions/12_resolve.sql",
+    "source/functions/13_alerts.sql",
+    "source/functions/14_audit_log_partitions.sql",
+    "source/functions/15_guard_configuration.sql",
+    "source/functions/99_privileges.sql",
+];
+
+const LEDGER_MIGRATIONS: &[SqlFile] = sql_files![
+    "ledger/migrations/V1__books.sql",
+    "ledger/migrations/V2__accounts.sql",
+    "ledger/migrations/V3__periods.sql",
+    "ledger/migrations/V4__posting_rules.sql",
+    "ledger/migrations/V5__journal_entries.sql",
+    "ledger/migrations/V6__journal_lines.sql",
+    "ledger/migrations/V7__sync_master_status.sql",
+];
+
+const LEDGER_FUNCTIONS: &[SqlFile] = sql_files![
+    "ledger/functions/01_refuse_change.sql",
+    "ledger/functions/02_seal_entries.sql",
+    "ledger/functions/03_lock_book.sql",
+    "ledger/functions/04_views.sql",
+    "ledger/functions/05_triggers.sql",
+    "ledger/functions/99_privileges.sql",
+];
+
+/// The rules that are shipped, and installed for a book that has none of the same reference type.
+const BUILT_IN_RULES: &[&str] = &[
+    include_str!("../rules/consultation.toml"),
+    include_str!("../rules/pharmacy.toml"),
+    include_str!("../rules/lab.toml"),
+    include_str!("../rules/ultrasound.toml"),
+];
+
+/// The chart of accounts that they post to.
+const BUILT_IN_ACCOUNTS: &str = include_str!("../rules/accounts.csv");
+
+/// Held while installing, so that two installations of one database take turns. The letters of "daybook".
+const ADVISORY_LOCK: i64 = 0x6461_7962_6f6f_6b;
+
+/// What a person says of the source and its book at installation; what is left out keeps its present or default value.
+#[derive(Debug, Clone, Default)]
+pub struct Wishes {
+    /// Name of the source; the site of its lines.
+    pub source: Option<String>,
+    /// Name of the book.
+    pub book: Option<String>,
+    /// ISO 4217 code.
+    pub currency: Option<String>,
+    /// Decimals of the currency: 0, 2 or 3.
+    pub minor_unit: Option<i16>,
+    /// Zone of the book's days; the source server's own where it is not given.
+    pub time_zone: Option<String>,
+}
+
+/// Who the source is and which book its bills belong to; fixed at the first installation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub source: String,
+    pub book: String,
+    pub currency: String,
+    pub minor_unit: i16,
+    pub time_zone: String,
+}
+
+impl std::fmt::Display for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Identity { source, book, currency, minor_unit, time_zone } = self;
+        write!(f, "source {source}, book {book} in {currency} with {minor_unit} decimals, days of {time_zone}")
+    }
+}
+
+/// Everything that one side gets, in order.
+struct Script {
+    side: Side,
+    schema: &'static str,
+    migrations: &'static [SqlFile],
+    functions: &'static [SqlFile],
+}
+
+const SOURCE: Script =
+    Script { side: Side::Source, schema: "daybook", migrations: SOURCE_MIGRATIONS, functions: SOURCE_FUNCTIONS };
+const LEDGER: Script =
+    Script { side: Side::Ledger, schema: "ledger", migrations: LEDGER_MIGRATIONS, functions: LEDGER_FUNCTIONS };
+
+impl Script {
+    fn bootstrap(&self) -> [SqlFile; 2] {
+        let schema = match self.side {
+            Side::Source => ("source/schema.sql", include_str!("../sql/source/schema.sql")),
+            Side::Ledger => ("ledger/schema.sql", include_str!("../sql/ledger/schema.sql")),
+        };
+        [("roles.sql", include_str!("../sql/roles.sql")), schema]
+    }
+
+    fn refinery_migrations(&self) -> Result<Vec<Migration>> {
+        let migration = |(path, sql): &SqlFile| {
+            let name = path.rsplit('/').next().unwrap_or(path).trim_end_matches(".sql");
+            Migration::unapplied(name, sql).map_err(|error| Error::Unexpected(format!("migration {path}: {error}")))
+        };
+        self.migrations.iter().map(migration).collect()
+    }
+
+    fn history_table(&self) -> String {
+        format!("{}.schema_history", self.schema)
+    }
+
+    /// What the source gets by its identity, and the ledger by the book.
+    fn data(&self, identity: &Identity) -> Result<String> {
+        match self.side {
+            Side::Source => Ok(source_data(identity)),
+            Side::Ledger => ledger_data(identity),
+        }
+    }
+
+    /// What runs after it as the installing role again.
+    fn after(&self) -> Option<SqlFile> {
+        match self.side {
+            Side::Source => Some(("source/after_install.sql", include_str!("../sql/source/after_install.sql"))),
+            Side::Ledger => None,
+        }
+    }
+
+    async fn run(&self, client: &mut Client, identity: &Identity) -> Result<usize> {
+        client.batch_execute("SET lock_timeout = '5s'; SET client_min_messages = warning").await.doing("installing")?;
+        client.execute("SELECT pg_advisory_lock($1)", &[&ADVISORY_LOCK]).await.map_err(|error| {
+            Error::Unreachable(format!(
+                "another installation of daybook is running on the {} database: wait for it, and try again ({})",
+                self.side.name(),
+                explain(&error)
+            ))
+        })?;
+        for (path, sql) in self.bootstrap() {
+            run_file(client, path, sql).await?;
+        }
+        client.batch_execute("SET ROLE daybook_owner").await.doing("acting as daybook_owner")?;
+        let mut runner = Runner::new(&self.refinery_migrations()?).set_grouped(true);
+        runner.set_migration_table_name(self.history_table());
+        let report = runner
+            .run_async(client)
+            .await
+            .map_err(|error| Error::NotInstalled(format!("migrating schema {}: {error}", self.schema)))?;
+        for (path, sql) in self.functions {
+            run_file(client, path, sql).await?;
+        }
+        run_file(client, "its own data", &self.data(identity)?).await?;
+        client.batch_execute("RESET ROLE").await.doing("acting as the installing role")?;
+        if let Some((path, sql)) = self.after() {
+            run_file(client, path, sql).await?;
+        }
+        client.execute("SELECT pg_advisory_unlock($1)", &[&ADVISORY_LOCK]).await.doing("releasing the lock")?;
+        Ok(report.applied_migrations().len())
+    }
+
+    /// The same as one text for psql, with the migrations' history, so that `daybook install` finds it in place.
+    fn print(&self, identity: &Identity) -> Result<String> {
+        let mut script = format!(
+            "-- daybook {}, {} side. Review, then run once in the {} database:\n--     psql --set ON_ERROR_STOP=1 --file …\nBEGIN;\nSET LOCAL lock_timeout = '5s';\n\n",
+            env!("CARGO_PKG_VERSION"),
+            self.side.name(),
+            self.side.name(),
+        );
+        let mut add = |path: &str, sql: &str| {
+            script.push_str(&format!("-- ===== {path}\n{}\n\n", sql.trim_end()));
+        };
+        for (path, sql) in self.bootstrap() {
+            add(path, sql);
+        }
+        add(
+            "the history of migrations",
+            &format!(
+                "SET LOCAL ROLE daybook_owner;\nCREATE TABLE {} (\n    version int4 PRIMARY KEY,\n    name varchar(255),\n    \
+                 applied_on varchar(255),\n    checksum varchar(255)\n);",
+                self.history_table()
+            ),
+        );
+        for ((path, sql), migration) in self.migrations.iter().zip(self.refinery_migrations()?) {
+            add(path, sql);
+            add(
+                "and its history",
+                &format!(
+                    "INSERT INTO {} VALUES ({}, {}, to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), '{}');",
+                    self.history_table(),
+                    migration.version(),
+                    quote_literal(migration.name()),
+                    migration.checksum()
+                ),
+            );
+        }
+        for (path, sql) in self.functions {
+            add(path, sql);
+        }
+        add("its own data", &self.data(identity)?);
+        add("the installing role again", "RESET ROLE;");
+        if let Some((path, sql)) = self.after() {
+            add(path, sql);
+        }
+        script.push_str("COMMIT;\n");
+        Ok(script)
+    }
+}
+
+async fn run_file(client: &Client, path: &str, sql: &str) -> Result<()> {
+    client
+        .batch_execute(sql)
+        .await
+        .map_err(|error| Error::NotInstalled(format!("installing {path}: {}; nothing was lost, mend it and run `daybook install` again", explain(&error))))
+}
+
+fn source_data(identity: &Identity) -> String {
+    let row = |key: &str, value: &str, description: &str| {
+        format!(
+            "INSERT INTO daybook.sync_configuration (config_key, config_value, value_kind, fixed, description)\n\
+             VALUES ('{key}', {}, 'name', true, '{description}') ON CONFLICT DO NOTHING;\n",
+            quote_literal(value)
+        )
+    };
+    row("source_name", &identity.source, "name of this source: its bills are known by it in the ledger")
+        + &row("book", &identity.book, "the book that its bills belong to")
+}
+
+fn ledger_data(identity: &Identity) -> Result<String> {
+    let book = quote_literal(&identity.book);
+    let mut data = format!(
+        "INSERT INTO ledger.books (book, currency, minor_unit, time_zone)\nVALUES ({book}, {}, {}, {}) ON CONFLICT DO NOTHING;\n",
+        quote_literal(&identity.currency),
+        identity.minor_unit,
+        quote_literal(&identity.time_zone)
+    );
+    for account in BUILT_IN_ACCOUNTS.lines().skip(1) {
+        let values: Vec<String> = account.split(',').map(quote_literal).collect();
+        data.push_str(&format!("INSERT INTO ledger.accounts VALUES ({book}, {}) ON CONFLICT DO NOTHING;\n", values.join(", ")));
+    }
+    for definition in BUILT_IN_RULES {
+        let rule = Rule::parse(definition).map_err(|error| Error::Unexpected(error.to_string()))?;
+        data.push_str(&format!(
+            "INSERT INTO ledger.posting_rules (book, reference_type, rule_hash, definition)\nVALUES ({book}, {}, '{}', {}) ON CONFLICT DO NOTHING;\n",
+            quote_literal(&rule.reference_type),
+            rule.hash,
+            quote_literal(definition)
+        ));
+    }
+    Ok(data)
+}
+
+/// What an installation did, for the person who ran it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Installed {
+    pub source_migrations: usize,
+    pub ledger_migrations: usize,
+    pub identity: Identity,
+}
+
+/// Installs both sides, each under an advisory lock; what is there already stays as it is.
+pub async fn install(source: &Config, ledger: &Config, wishes: &Wishes) -> Result<Installed> {
+    let mut source_client = connect(Side::Source, source).await?;
+    let mut ledger_client = connect(Side::Ledger, ledger).await?;
+    check_right_to_install(&source_client, Side::Source).await?;
+    check_right_to_install(&ledger_client, Side::Ledger).await?;
+    let identity = identity(&source_client, &ledger_client, wishes).await?;
+    let ledger_migrations = LEDGER.run(&mut ledger_client, &identity).await?;
+    let source_migrations = SOURCE.run(&mut source_client, &identity).await?;
+    Ok(Installed { source_migrations, ledger_migrations, identity })
+}
+
+async fn check_zone(ledger: &Client, time_zone: &str) -> Result<()> {
+    let known = ledger
+        .query_one("SELECT EXISTS (SELECT FROM pg_timezone_names WHERE name = $1)", &[&time_zone])
+        .await
+        .doing("looking up the time zone")?;
+    if known.get(0) {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "PostgreSQL knows no time zone {time_zone}: give one of pg_timezone_names, such as --time-zone Asia/Kolkata"
+    )))
+}
+
+async fn check_right_to_install(client: &Client, side: Side) -> Result<()> {
+    let row = client
+        .query_one(
+            "SELECT rolsuper OR (rolcreaterole AND has_database_privilege(current_database(), 'CREATE')), rolname::text,
+                    current_database()::text
+             FROM pg_roles WHERE rolname = current_user",
+            &[],
+        )
+        .await
+        .doing("looking at the role's rights")?;
+    if row.get(0) {
+        return Ok(());
+    }
+    Err(Error::Unreachable(format!(
+        "role {} lacks the rights to install on the {} database {}: installing needs a superuser, or a role with CREATEROLE \
+         and CREATE on the database",
+        row.get::<_, String>(1),
+        side.name(),
+        row.get::<_, String>(2)
+    )))
+}
+
+/// The identity as it is, or as it is wished for the first time. What is there is never changed: the ledger knows bills by
+/// it, so another wish is refused before anything is touched.
+async fn identity(source: &Client, ledger: &Client, wishes: &Wishes) -> Result<Identity> {
+    let mut present = Wishes::default();
+    if exists(source, "daybook.sync_configuration").await? {
+        let setting = async |key: &str| {
+            let sql = "SELECT config_value FROM daybook.sync_configuration WHERE config_key = $1 AND fixed";
+            let row = source.query_opt(sql, &[&key]).await.doing("reading the source's identity")?;
+            Ok::<Option<String>, Error>(row.map(|row| row.get(0)))
+        };
+        present.source = setting("source_name").await?;
+        present.book = setting("book").await?;
+    }
+    let source_name = kept("source", &present.source, &wishes.source, || "main".into())?;
+    let book = kept("book", &present.book, &wishes.book, || "main".into())?;
+    if exists(ledger, "ledger.books").await? {
+        let sql = "SELECT currency, minor_unit, time_zone FROM ledger.books WHERE book = $1";
+        if let Some(row) = ledger.query_opt(sql, &[&book]).await.doing("reading the book")? {
+            present.currency = Some(row.get(0));
+            present.minor_unit = Some(row.get(1));
+            present.time_zone = Some(row.get(2));
+        }
+    }
+    let server_zone: String = source.query_one("SHOW TimeZone", &[]).await.doing("asking for the time zone")?.get(0);
+    let identity = Identity {
+        source: source_name,
+        book,
+        currency: kept("currency", &present.currency, &wishes.currency, || "INR".into())?,
+        minor_unit: kept("minor-unit", &present.minor_unit, &wishes.minor_unit, || 2)?,
+        time_zone: kept("time-zone", &present.time_zone, &wishes.time_zone, || server_zone)?,
+    };
+    check_identity(&identity)?;
+    check_zone(ledger, &identity.time_zone).await?;
+    Ok(identity)
+}
+
+async fn exists(client: &Client, table: &str) -> Result<bool> {
+    Ok(client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&table]).await.doing("looking for daybook")?.get(0))
+}
+
+fn kept<T>(option: &str, present: &Option<T>, wish: &Option<T>, default: impl FnOnce() -> T) -> Result<T>
+where
+    T: Clone + PartialEq + std::fmt::Display,
+{
+    match (present, wish) {
+        (Some(present), Some(wish)) if present != wish => Err(Error::Usage(format!(
+            "--{option} {wish} differs from {present}, which was fixed at the first installation because the ledger's \
+             entries depend on it; leave the option out"
+        ))),
+        (Some(value), _) | (None, Some(value)) => Ok(value.clone()),
+        (None, None) => Ok(default()),
+    }
+}
+
+fn check_identity(identity: &Identity) -> Result<()> {
+    let is_name = |name: &str| {
+        name.len() <= 63
+            && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+    };
+    for (option, name) in [("source", &identity.source), ("book", &identity.book)] {
+        if !is_name(name) {
+            return Err(Error::Usage(format!(
+                "--{option} {name} is no usable name: letters, digits, underscore, dot and hyphen, 63 at most"
+            )));
+        }
+    }
+    if identity.currency.len() != 3 || !identity.currency.chars().all(|c| c.is_ascii_uppercase()) {
+        return Err(Error::Usage(format!("--currency {} is no ISO 4217 code, such as INR", identity.currency)));
+    }
+    if ![0, 2, 3].contains(&identity.minor_unit) {
+        return Err(Error::Usage(format!("--minor-unit {}: currencies have 0, 2 or 3 decimals", identity.minor_unit)));
+    }
+    Ok(())
+}
+
+/// The SQL that [`install`] would run the first time, one script a side.
+pub fn print_install(wishes: &Wishes) -> Result<String> {
+    let identity = Identity {
+        source: wishes.source.clone().unwrap_or("main".into()),
+        book: wishes.book.clone().unwrap_or("main".into()),
+        currency: wishes.currency.clone().unwrap_or("INR".into()),
+        minor_unit: wishes.minor_unit.unwrap_or(2),
+        time_zone: wishes.time_zone.clone().unwrap_or("UTC".into()),
+    };
+    check_identity(&identity)?;
+    Ok(LEDGER.print(&identity)? + "\n" + &SOURCE.print(&identity)?)
+}
+
+const UNINSTALL_SOURCE: &str = include_str!("../sql/source/uninstall.sql");
+const UNINSTALL_LEDGER: &str = include_str!("../sql/ledger/uninstall.sql");
+
+/// Takes daybook out of the source, and out of the ledger only where told.
+pub async fn uninstall(source: &Config, ledger: &Config, with_ledger: bool) -> Result<()> {
+    let remove = async |side, config: &Config, sql| {
+        let client = connect(side, config).await?;
+        client
+            .batch_execute(sql)
+            .await
+            .map_err(|error| Error::Unreachable(format!("uninstalling from the {} database: {}", side.name(), explain(&error))))
+    };
+    if with_ledger {
+        remove(Side::Ledger, ledger, UNINSTALL_LEDGER).await?;
+    }
+    remove(Side::Source, source, UNINSTALL_SOURCE).await
+}
+
+/// The SQL that [`uninstall`] would run.
+pub fn print_uninstall(with_ledger: bool) -> String {
+    if with_ledger { format!("{UNINSTALL_LEDGER}\n{UNINSTALL_SOURCE}") } else { UNINSTALL_SOURCE.to_string() }
+}

@@ -1,0 +1,93 @@
+//! Canonical key texts: what `reference_id` holds, and back to the values of the key columns.
+
+/// Splits a reference id into one text per key column, or `None` where no row can have this key.
+///
+/// `key_types` are the columns' types as `format_type` names them. A composite key is a JSON array of texts. Each part is
+/// looked at here because a cast that fails in SQL would fail the whole batch; whether the row's own canonical text equals
+/// the reference id is then compared in SQL.
+pub fn parts(reference_id: &str, key_types: &[String]) -> Option<Vec<String>> {
+    let parts: Vec<String> = match key_types {
+        [_] => vec![reference_id.to_string()],
+        _ => serde_json::from_str(reference_id).ok()?,
+    };
+    let fits = parts.len() == key_types.len() && parts.iter().zip(key_types).all(|(part, of)| can_be(part, of));
+    fits.then_some(parts)
+}
+
+/// Whether a cast of `text` to the type succeeds. Stricter than PostgreSQL: only canonical spellings need to pass.
+fn can_be(text: &str, key_type: &str) -> bool {
+    match key_type {
+        "smallint" => text.parse::<i16>().is_ok(),
+        "integer" => text.parse::<i32>().is_ok(),
+        "bigint" => text.parse::<i64>().is_ok(),
+        "numeric" => text == "NaN" || is_decimal(text),
+        "uuid" => is_uuid(text),
+        "date" => is_infinity(text) || is_date(text),
+        "timestamp with time zone" => text.strip_suffix('Z').is_some_and(|local| is_infinity(local) || is_timestamp(local)),
+        "text" | "character varying" | "character" => !text.contains('\0'),
+        _ => false,
+    }
+}
+
+fn is_decimal(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let (whole, decimals) = digits.split_once('.').unwrap_or((digits, "0"));
+    let plain = |part: &str| (1..=1000).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+    plain(whole) && plain(decimals)
+}
+
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+fn is_infinity(text: &str) -> bool {
+    matches!(text, "infinity" | "-infinity")
+}
+
+fn is_date(text: &str) -> bool {
+    text.len() == 10 && chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok()
+}
+
+fn is_timestamp(text: &str) -> bool {
+    text.len() >= 19 && chrono::NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_id_that_no_row_can_have_is_told_before_sql_sees_it() {
+        let table: &[(&str, &[&str], Option<&[&str]>)] = &[
+            ("42", &["integer"], Some(&["42"])),
+            ("-42", &["smallint"], Some(&["-42"])),
+            ("99999999999", &["integer"], None),
+            ("99999999999", &["bigint"], Some(&["99999999999"])),
+            ("abc", &["integer"], None),
+            ("1.5", &["numeric"], Some(&["1.5"])),
+            ("1.", &["numeric"], None),
+            ("1e5", &["numeric"], None),
+            ("abc", &["text"], Some(&["abc"])),
+            ("", &["character varying"], Some(&[""])),
+            ("2024-02-30", &["date"], None),
+            ("2024-02-29", &["date"], Some(&["2024-02-29"])),
+            ("2024-02-29T10:00:00.123456Z", &["timestamp with time zone"], Some(&["2024-02-29T10:00:00.123456Z"])),
+            ("2024-02-29T10:00:00", &["timestamp with time zone"], None),
+            ("8b6bcb3c-3ee7-4f3a-8a3e-3d3a3b3c3d3e", &["uuid"], Some(&["8b6bcb3c-3ee7-4f3a-8a3e-3d3a3b3c3d3e"])),
+            ("8b6bcb3c", &["uuid"], None),
+            (r#"["2024", "7"]"#, &["text", "integer"], Some(&["2024", "7"])),
+            (r#"["2024"]"#, &["text", "integer"], None),
+            ("7", &["text", "integer"], None),
+            ("1", &["double precision"], None),
+        ];
+        for (reference_id, key_types, expected) in table {
+            let key_types: Vec<String> = key_types.iter().map(|name| name.to_string()).collect();
+            let expected = expected.map(|parts| parts.iter().map(|part| part.to_string()).collect());
+            assert_eq!(parts(reference_id, &key_types), expected, "{reference_id} as {key_types:?}");
+        }
+    }
+}

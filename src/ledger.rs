@@ -1,0 +1,306 @@
+//! The ledger: bills' status under lock, live entries, and appending to the journal.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use rust_decimal::Decimal;
+use tokio_postgres::Client;
+
+use crate::capture::Cause;
+use crate::error::{Doing, Error, Result};
+use crate::posting::entries::{Calendar, Entry, LiveEntry};
+use crate::posting::lines::{BalancedLines, Dimensions, Line};
+use crate::posting::rule::Rule;
+use crate::sql;
+
+/// The bills of one table of one source, in one book.
+#[derive(Debug, Clone, Copy)]
+pub struct Scope<'a> {
+    pub book: &'a str,
+    pub source: &'a str,
+    pub reference_type: &'a str,
+}
+
+/// A book, locked against the closing of periods.
+#[derive(Debug, Clone)]
+pub struct Book {
+    pub currency: String,
+    pub minor_unit: u32,
+    pub time_zone: String,
+    pub calendar: Calendar,
+}
+
+/// State of a bill, as `ledger.sync_master_status.state` spells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Its live entries say what its row says.
+    Current,
+    /// Its row cannot be posted; its entries say what it said before.
+    Parked,
+    /// Its row is gone, and its entries stay until somebody decides.
+    Retained,
+}
+
+impl State {
+    fn as_str(self) -> &'static str {
+        match self {
+            State::Current => "current",
+            State::Parked => "parked",
+            State::Retained => "retained",
+        }
+    }
+}
+
+/// A bill's row in `ledger.sync_master_status`.
+#[derive(Debug, Clone)]
+pub struct Status {
+    pub reference_id: String,
+    pub state: State,
+    pub synchronisation: i64,
+    /// Number of the bill's last entry.
+    pub revision: i32,
+    pub live_entry_ids: Vec<i64>,
+    pub last_entry_id: Option<i64>,
+    pub last_event_seq: Option<i64>,
+    pub parked: Option<ParkedSpell>,
+}
+
+/// The last spell in which a bill was parked; kept when it has healed, so that its dead letter can be resolved again
+/// after a crash.
+#[derive(Debug, Clone)]
+pub struct ParkedSpell {
+    pub spell: i64,
+    pub parked_at: DateTime<Utc>,
+    pub reason: String,
+    pub advice: String,
+}
+
+/// Locks the bills, in two statements and key order (design, rule 1). `reference_ids` are sorted bytewise.
+pub async fn lock_bills(ledger: &Client, scope: Scope<'_>, reference_ids: &[&str]) -> Result<Vec<Status>> {
+    let Scope { book, source, reference_type } = scope;
+    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[&book, &source, &reference_type, &reference_ids];
+    ledger.execute(sql::INSERT_STATUS, parameters).await.doing("inserting the status of new bills")?;
+    let rows = ledger.query(sql::LOCK_STATUS, parameters).await.doing("locking the bills")?;
+    if rows.len() != reference_ids.len() {
+        return Err(Error::Unexpected(format!("{} bills were locked instead of {}", rows.len(), reference_ids.len())));
+    }
+    rows.iter().map(status).collect()
+}
+
+fn status(row: &tokio_postgres::Row) -> Result<Status> {
+    let state: &str = row.get(1);
+    let parked = match (row.get(7), row.get(8), row.get(9), row.get(10)) {
+        (Some(spell), Some(parked_at), Some(reason), Some(advice)) => Some(ParkedSpell { spell, parked_at, reason, advice }),
+        _ => None,
+    };
+    Ok(Status {
+        reference_id: row.get(0),
+        state: match state {
+            "current" => State::Current,
+            "parked" => State::Parked,
+            "retained" => State::Retained,
+            other => return Err(Error::Unexpected(format!("a bill's state is {other}, which this version does not know"))),
+        },
+        synchronisation: row.get(2),
+        revision: row.get(3),
+        live_entry_ids: row.get(4),
+        last_entry_id: row.get(5),
+        last_event_seq: row.get(6),
+        parked,
+    })
+}
+
+/// Locks the book against closing, and reads what is closed.
+pub async fn lock_book(ledger: &Client, book: &str) -> Result<Book> {
+    let row = ledger.query_one("SELECT * FROM ledger.lock_book($1)", &[&book]).await.doing("locking the book")?;
+    let currency: Option<String> = row.get("currency");
+    let missing = || Error::NotInstalled(format!("the ledger has no book {book}: run `daybook install`"));
+    let from: Vec<NaiveDate> = row.get("closed_from");
+    let to: Vec<NaiveDate> = row.get("closed_to");
+    Ok(Book {
+        currency: currency.ok_or_else(missing)?,
+        minor_unit: u32::try_from(row.get::<_, i16>("minor_unit")).unwrap_or_default(),
+        time_zone: row.get("time_zone"),
+        calendar: Calendar::new(from.into_iter().zip(to)),
+    })
+}
+
+/// The rule in force for a reference type.
+pub async fn load_rule(ledger: &Client, book: &str, reference_type: &str) -> Result<Rule> {
+    let row = ledger.query_opt(sql::POSTING_RULE, &[&book, &reference_type]).await.doing("reading the posting rule")?;
+    let row = row.ok_or_else(|| {
+        Error::TableUnreadable(format!(
+            "book {book} has no posting rule for {reference_type}. Its events wait. Insert one into ledger.posting_rules"
+        ))
+    })?;
+    let definition: &str = row.get(1);
+    Rule::parse(definition).map_err(|error| {
+        Error::TableUnreadable(format!("the posting rule of {reference_type} in book {book} is not usable: {error}"))
+    })
+}
+
+/// Compares the rule in force with the one at hand (design, rule 8).
+pub async fn check_rule(ledger: &Client, book: &str, rule: &Rule) -> Result<()> {
+    let row = ledger.query_opt(sql::POSTING_RULE_HASH, &[&book, &rule.reference_type]).await.doing("comparing the rule")?;
+    match row {
+        Some(row) if row.get::<_, &str>(0) == rule.hash => Ok(()),
+        _ => Err(Error::RuleChanged(rule.reference_type.clone())),
+    }
+}
+
+/// The entries with these ids, with their lines, by id.
+pub async fn live_entries(ledger: &Client, ids: &[i64]) -> Result<HashMap<i64, LiveEntry>> {
+    let mut lines: HashMap<i64, (NaiveDate, Vec<Line>)> = HashMap::new();
+    if !ids.is_empty() {
+        for row in ledger.query(sql::LIVE_LINES, &[&ids]).await.doing("reading live lines")? {
+            let (_, lines) = lines.entry(row.get(0)).or_insert_with(|| (row.get(1), Vec::new()));
+            lines.push(Line {
+                account: row.get(2),
+                amount: row.get::<_, Decimal>(3).normalize(),
+                is_settlement: row.get(4),
+                dimensions: Dimensions { site: row.get(5), department: row.get(6), party: row.get(7) },
+            });
+        }
+    }
+    if lines.len() != ids.len() {
+        return Err(Error::Unexpected("a live entry is missing from the journal: compare ledger.sync_master_status with it".into()));
+    }
+    let entry = |(id, (effective_date, lines))| match BalancedLines::net(lines) {
+        Ok(lines) => Ok((id, LiveEntry { id, effective_date, lines })),
+        Err(unbalanced) => Err(Error::Unexpected(format!("entry {id} in the journal is unbalanced: {unbalanced}"))),
+    };
+    lines.into_iter().map(entry).collect()
+}
+
+/// An entry with its place in the journal.
+#[derive(Debug)]
+pub struct Posting<'a> {
+    pub id: i64,
+    pub reference_id: &'a str,
+    pub revision: i32,
+    pub cause: &'a Cause,
+    pub entry: Entry,
+}
+
+/// Ids for so many new entries.
+pub async fn entry_ids(ledger: &Client, count: usize) -> Result<Vec<i64>> {
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let rows = ledger.query(sql::ENTRY_IDS, &[&(count as i32)]).await.doing("taking entry ids")?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// Appends entries, headers and lines in one statement.
+pub async fn post(ledger: &Client, scope: Scope<'_>, book: &Book, rule: &Rule, postings: &[Posting<'_>]) -> Result<()> {
+    if postings.is_empty() {
+        return Ok(());
+    }
+    let scaled = |amount: Decimal| {
+        let mut amount = amount;
+        amount.rescale(book.minor_unit);
+        amount
+    };
+    macro_rules! column {
+        ($posting:ident => $value:expr) => { postings.iter().map(|$posting| $value).collect::<Vec<_>>() };
+    }
+    let headers = (
+        column!(p => p.id),
+        column!(p => p.reference_id),
+        column!(p => p.revision),
+        column!(p => p.entry.kind.as_str()),
+        column!(p => p.entry.effective_date),
+        column!(p => p.entry.posting_date),
+        column!(p => p.entry.late),
+        column!(p => p.entry.reverses),
+        column!(p => p.entry.lines.as_slice().len() as i32),
+        column!(p => scaled(p.entry.lines.total())),
+    );
+    let causes = (
+        column!(p => p.cause.seq),
+        column!(p => p.cause.origin.as_str()),
+        column!(p => p.cause.xid.as_str()),
+        column!(p => p.cause.changed_at),
+        column!(p => p.cause.session_user_name.as_str()),
+        column!(p => p.cause.application_name.as_str()),
+    );
+    let lines: Vec<(i64, usize, &Line)> = postings
+        .iter()
+        .flat_map(|p| p.entry.lines.as_slice().iter().enumerate().map(|(at, line)| (p.id, at, line)))
+        .collect();
+    macro_rules! line_column {
+        ($line:pat => $value:expr) => { lines.iter().map(|$line| $value).collect::<Vec<_>>() };
+    }
+    let columns = (
+        line_column!((id, _, _) => *id),
+        line_column!((_, at, _) => *at as i32 + 1),
+        line_column!((_, _, line) => line.account.as_str()),
+        line_column!((_, _, line) => scaled(line.amount.max(Decimal::ZERO))),
+        line_column!((_, _, line) => scaled((-line.amount).max(Decimal::ZERO))),
+        line_column!((_, _, line) => line.is_settlement),
+        line_column!((_, _, line) => line.dimensions.department.as_deref()),
+        line_column!((_, _, line) => line.dimensions.party.as_deref()),
+    );
+    let Scope { book: book_name, source, reference_type } = scope;
+    ledger
+        .execute(
+            sql::POST_ENTRIES,
+            &[
+                &book_name, &source, &reference_type, &rule.hash, &book.currency, &source, &headers.0, &headers.1,
+                &headers.2, &headers.3, &headers.4, &headers.5, &headers.6, &headers.7, &headers.8, &headers.9, &causes.0,
+                &causes.1, &causes.2, &causes.3, &causes.4, &causes.5, &columns.0, &columns.1, &columns.2, &columns.3,
+                &columns.4, &columns.5, &columns.6, &columns.7,
+            ],
+        )
+        .await
+        .doing("posting entries")?;
+    Ok(())
+}
+
+/// Writes the state of the bills that the batch synchronised, under their locks.
+pub async fn update_status(ledger: &Client, scope: Scope<'_>, statuses: &[Status]) -> Result<()> {
+    macro_rules! column {
+        ($status:ident => $value:expr) => { statuses.iter().map(|$status| $value).collect::<Vec<_>>() };
+    }
+    let array_text = |ids: &[i64]| {
+        let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
+        format!("{{{}}}", ids.join(","))
+    };
+    let Scope { book, source, reference_type } = scope;
+    let count = ledger
+        .execute(
+            sql::UPDATE_STATUS,
+            &[
+                &book,
+                &source,
+                &reference_type,
+                &column!(s => s.reference_id.as_str()),
+                &column!(s => s.state.as_str()),
+                &column!(s => s.synchronisation),
+                &column!(s => s.revision),
+                &column!(s => array_text(&s.live_entry_ids)),
+                &column!(s => s.last_entry_id),
+                &column!(s => s.last_event_seq),
+                &column!(s => s.parked.as_ref().map(|p| p.spell)),
+                &column!(s => s.parked.as_ref().map(|p| p.parked_at)),
+                &column!(s => s.parked.as_ref().map(|p| p.reason.as_str())),
+                &column!(s => s.parked.as_ref().map(|p| p.advice.as_str())),
+            ],
+        )
+        .await
+        .doing("writing the status of the bills")?;
+    if count != statuses.len() as u64 {
+        return Err(Error::Unexpected(format!("the status of {count} bills was written instead of {}", statuses.len())));
+    }
+    Ok(())
+}
+
+/// A page of the bills that the ledger holds something of, after the given id.
+pub async fn known_bills(ledger: &Client, scope: Scope<'_>, after: &str, page: i64) -> Result<Vec<String>> {
+    let Scope { book, source, reference_type } = scope;
+    let rows = ledger
+        .query(sql::KNOWN_BILLS, &[&book, &source, &reference_type, &after, &page])
+        .await
+        .doing("reading the bills that the ledger knows")?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}

@@ -1,0 +1,9 @@
+pub mod capture;
+pub mod database;
+pub mod error;
+pub mod install;
+pub mod key;
+pub mod ledger;
+pub mod posting;
+pub mod queue;
+pub mod sql;

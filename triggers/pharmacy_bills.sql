@@ -1,0 +1,12 @@
+-- Captures pharmacy_bills as PHARMACY. Run by the table's DBA, after `daybook install`:
+--     psql --set ON_ERROR_STOP=1 --file triggers/pharmacy_bills.sql
+-- What it does: two triggers on pharmacy_bills (row changes, TRUNCATE) that write the key of each changed bill to
+-- daybook.sync_queue, and the right for daybook_consumer to read the columns named here, and no other.
+-- Locks: SHARE ROW EXCLUSIVE on pharmacy_bills, once writers let it, for 0.8 s at most; else it gives up and changes nothing.
+-- Twice is harmless. The code that will run in your transactions: \sf daybook.capture_pharmacy
+-- Off without a lock: SELECT daybook.suspend('pharmacy_bills');   and out: SELECT daybook.detach('pharmacy_bills');
+SELECT daybook.attach(
+    'pharmacy_bills',
+    'PHARMACY',
+    key_columns => ARRAY['id'],
+    filter_columns => ARRAY['visit_id', 'total_amount', 'gst_amount', 'cost_amount', 'discounted_total', 'payment_mode', 'invoice_number', 'created_at']);
