@@ -1,8 +1,9 @@
 //! What the consumer knows of an attached table: its key, its mapped columns, and the statement that reads its bills.
 
-use tokio_postgres::{Client, Row, Statement};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
-use crate::database::{quote_identifier, quote_literal};
+use crate::database::{Session, quote_identifier, quote_literal};
 use crate::error::{Doing, Error, Result};
 use crate::key;
 use crate::posting::rule::{MappedColumn, Reading, Rule};
@@ -47,7 +48,7 @@ pub struct Found {
 
 impl Table {
     /// Reads the definition, and says what keeps the rule from reading the table.
-    pub async fn load(source: &Client, reference_type: &str, rule: &Rule) -> Result<Table> {
+    pub async fn load(source: &Session, reference_type: &str, rule: &Rule) -> Result<Table> {
         let row = source
             .query_opt(sql::TABLE_DEFINITION, &[&reference_type])
             .await
@@ -103,7 +104,7 @@ impl Table {
     /// absent (rule 4).
     ///
     /// Parameters: $1 reference type, $2 the book's time zone, $3 reference ids, $4… the parts of their keys as texts.
-    pub fn read_statement(&self, rule: &Rule) -> String {
+    fn read_statement(&self, rule: &Rule) -> String {
         let columns: String = rule.columns().iter().map(|column| format!(", {}", read_expression(column))).collect();
         let parts = 1..=self.key_columns.len();
         let parameters: String = parts.clone().map(|part| format!(", ${}::text[]", part + 3)).collect();
@@ -116,12 +117,9 @@ impl Table {
             .map(|(at, (column, of))| format!("bill.{} = k.part_{}::{of} AND ", quote_identifier(column), at + 1))
             .collect();
         format!(
-            "SELECT k.position, bill.{first} IS NOT NULL, e.seq, e.operation, e.origin, e.xid::text, e.enqueued_at, \
-             timezone($2, e.enqueued_at)::date, e.session_user_name, e.application_name{columns} \
+            "SELECT k.position, bill.{first} IS NOT NULL, {CAUSE_COLUMNS}{columns} \
              FROM unnest($3::text[]{parameters}) WITH ORDINALITY AS k (reference_id{names}, position) \
-             CROSS JOIN LATERAL (SELECT * FROM daybook.sync_queue AS q \
-                                 WHERE q.reference_type = $1 AND q.reference_id = k.reference_id \
-                                 ORDER BY q.seq DESC LIMIT 1) AS e \
+             CROSS JOIN LATERAL {LATEST_EVENT} AS e \
              LEFT JOIN {table} AS bill ON {key}{canonical} = k.reference_id",
             first = quote_identifier(&self.key_columns[0]),
             table = self.qualified_name,
@@ -132,8 +130,7 @@ impl Table {
     /// Reads a batch; the answer has one place per reference id, in their order.
     pub async fn read(
         &self,
-        source: &Client,
-        statement: &Statement,
+        source: &Session,
         rule: &Rule,
         time_zone: &str,
         reference_ids: &[&str],
@@ -145,29 +142,31 @@ impl Table {
                 column.push(parts.as_ref().map(|parts| parts[at].clone()));
             }
         }
-        let mut parameters: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> =
-            vec![&self.reference_type, &time_zone, &reference_ids];
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&self.reference_type, &time_zone, &reference_ids];
         for column in &columns {
             parameters.push(column);
         }
-        let rows = source.query(statement, &parameters).await.doing("reading the bills")?;
+        let rows = source.query(&self.read_statement(rule), &parameters).await.doing("reading the bills")?;
+        places(rows, reference_ids.len(), rule.columns().len())
+    }
 
-        let mut found: Vec<Option<Found>> = vec![None; reference_ids.len()];
-        for row in rows {
-            let position: i64 = row.get(0);
-            match &mut found[position as usize - 1] {
-                Some(twin) => twin.ambiguous = true,
-                place => *place = Some(found_of(&row, rule)),
-            }
-        }
-        found
-            .into_iter()
-            .collect::<Option<Vec<_>>>()
-            .ok_or_else(|| Error::Unexpected("a claimed event was not visible to the read that followed".into()))
+    /// The causes alone, for bills that are parked because reading or posting them fails; each counts as without row.
+    pub async fn read_causes(&self, source: &Session, time_zone: &str, reference_ids: &[&str]) -> Result<Vec<Found>> {
+        let sql = format!(
+            "SELECT k.position, false, {CAUSE_COLUMNS} \
+             FROM unnest($3::text[]) WITH ORDINALITY AS k (reference_id, position) CROSS JOIN LATERAL {LATEST_EVENT} AS e"
+        );
+        let rows = source.query(&sql, &[&self.reference_type, &time_zone, &reference_ids]).await;
+        places(rows.doing("reading the events' causes")?, reference_ids.len(), 0)
+    }
+
+    /// Forgets what was prepared for this table, which may have changed.
+    pub fn forget(&self, source: &Session, rule: &Rule) {
+        source.forget(&self.read_statement(rule));
     }
 
     /// Enqueues every key of the table, server-side, in one statement.
-    pub async fn enqueue_all(&self, source: &Client) -> Result<u64> {
+    pub async fn enqueue_all(&self, source: &Session) -> Result<u64> {
         let sql = format!(
             "INSERT INTO daybook.sync_queue (source, reference_type, reference_id, operation, origin) \
              SELECT $1, $2, {}, 'synchronise', 'repair' FROM {} AS bill",
@@ -186,9 +185,30 @@ fn read_expression(column: &MappedColumn) -> String {
     }
 }
 
-fn found_of(row: &Row, rule: &Rule) -> Found {
+/// The latest event of the bill `k`; there is one, since the reader holds a claimed one.
+const LATEST_EVENT: &str = "(SELECT * FROM daybook.sync_queue AS q WHERE q.reference_type = $1 \
+    AND q.reference_id = k.reference_id ORDER BY q.seq DESC LIMIT 1)";
+
+const CAUSE_COLUMNS: &str = "e.seq, e.operation, e.origin, e.xid::text, e.enqueued_at, \
+    timezone($2, e.enqueued_at)::date, e.session_user_name, e.application_name";
+
+/// Puts the rows of a read into the places that they name, counted from 1.
+fn places(rows: Vec<Row>, places: usize, columns: usize) -> Result<Vec<Found>> {
+    let mut found: Vec<Option<Found>> = vec![None; places];
+    for row in rows {
+        let position: i64 = row.get(0);
+        match &mut found[position as usize - 1] {
+            Some(twin) => twin.ambiguous = true,
+            place => *place = Some(found_of(&row, columns)),
+        }
+    }
+    let lost = || Error::Unexpected("a claimed event was not visible to the read that followed".into());
+    found.into_iter().collect::<Option<Vec<_>>>().ok_or_else(lost)
+}
+
+fn found_of(row: &Row, columns: usize) -> Found {
     const FIRST_COLUMN: usize = 10;
-    let values = || (FIRST_COLUMN..FIRST_COLUMN + rule.columns().len()).map(|at| row.get(at)).collect();
+    let values = || (FIRST_COLUMN..FIRST_COLUMN + columns).map(|at| row.get(at)).collect();
     Found {
         row: row.get::<_, bool>(1).then(values),
         cause: Cause {

@@ -1,10 +1,13 @@
 //! Connections to PostgreSQL, and how each session is set up.
 
+use std::collections::HashMap;
 use std::str::FromStr;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio_postgres::config::{Config, SslMode};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, NoTls, Row, Statement};
 
 use crate::error::{Doing, Error, Result, explain};
 
@@ -44,7 +47,10 @@ pub fn parse_url(side: Side, url: &str) -> Result<Config> {
         )));
     }
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-        return Err(Error::Usage(format!("the {} URL names no host; for a local socket add ?host=/var/run/postgresql", side.name())));
+        return Err(Error::Usage(format!(
+            "the {} URL names no host; for a local socket add ?host=/var/run/postgresql",
+            side.name()
+        )));
     }
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(Duration::from_secs(10));
@@ -86,12 +92,79 @@ fn check_version(side: Side, number: i32, name: String) -> Result<()> {
     Ok(())
 }
 
+/// A connection with the statements that were prepared on it, so that each is parsed once.
+pub struct Session {
+    client: Client,
+    statements: Mutex<HashMap<String, Statement>>,
+}
+
+impl Session {
+    pub fn new(client: Client) -> Self {
+        Session { client, statements: Mutex::default() }
+    }
+
+    pub async fn query(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, tokio_postgres::Error> {
+        self.client.query(&self.statement(sql).await?, parameters).await
+    }
+
+    pub async fn query_one(&self, sql: &str, parameters: Parameters<'_>) -> Result<Row, tokio_postgres::Error> {
+        self.client.query_one(&self.statement(sql).await?, parameters).await
+    }
+
+    pub async fn query_opt(&self, sql: &str, parameters: Parameters<'_>) -> Result<Option<Row>, tokio_postgres::Error> {
+        self.client.query_opt(&self.statement(sql).await?, parameters).await
+    }
+
+    pub async fn execute(&self, sql: &str, parameters: Parameters<'_>) -> Result<u64, tokio_postgres::Error> {
+        self.client.execute(&self.statement(sql).await?, parameters).await
+    }
+
+    /// Each statement of the transaction sees what was committed before it, whatever the server's default is.
+    pub async fn begin(&self) -> Result<(), tokio_postgres::Error> {
+        self.client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE").await
+    }
+
+    pub async fn commit(&self) -> Result<(), tokio_postgres::Error> {
+        self.client.batch_execute("COMMIT").await
+    }
+
+    pub async fn rollback(&self) -> Result<(), tokio_postgres::Error> {
+        self.client.batch_execute("ROLLBACK").await
+    }
+
+    /// For what takes no parameters and is said once.
+    pub async fn batch_execute(&self, sql: &str) -> Result<(), tokio_postgres::Error> {
+        self.client.batch_execute(sql).await
+    }
+
+    /// Forgets a statement, because the table that it reads was changed.
+    pub fn forget(&self, sql: &str) {
+        self.lock().remove(sql);
+    }
+
+    async fn statement(&self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
+        if let Some(statement) = self.lock().get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.client.prepare(sql).await?;
+        self.lock().insert(sql.to_string(), statement.clone());
+        Ok(statement)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Statement>> {
+        self.statements.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Parameters of a statement.
+pub type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
+
 /// Connects to consume: as `daybook_consumer`, which may read the mapped columns and append to the journal and no more,
 /// with settings that no role or database default can change, and time limits that free the locks of a hung session.
 ///
 /// On the source, commits need not be durable at once: what is committed there are acknowledgements, and one that is lost
 /// in a crash is only repeated. On the ledger they must be.
-pub async fn connect_as_consumer(side: Side, config: &Config) -> Result<Client> {
+pub async fn connect_as_consumer(side: Side, config: &Config) -> Result<Session> {
     let client = connect(side, config).await?;
     let (synchronous_commit, schema) = match side {
         Side::Source => ("off", "daybook"),
@@ -134,7 +207,7 @@ pub async fn connect_as_consumer(side: Side, config: &Config) -> Result<Client> 
         ))
         .await
         .doing("setting up the session")?;
-    Ok(client)
+    Ok(Session::new(client))
 }
 
 /// Quotes an identifier as `format('%I')` would, always with quotes.

@@ -54,7 +54,9 @@ impl Error {
             Error::RuleChanged(_) | Error::Unexpected(_) => NextStep::Retry,
             Error::Database { source, .. } => match source.code() {
                 Some(state) => next_step_of_sqlstate(state.code()),
-                None if source.is_closed() || std::error::Error::source(source).is_some_and(|e| e.is::<std::io::Error>()) => {
+                None if source.is_closed()
+                    || std::error::Error::source(source).is_some_and(|e| e.is::<std::io::Error>()) =>
+                {
                     NextStep::Wait
                 }
                 None => NextStep::Retry, // a value that could not be encoded or decoded

@@ -242,10 +242,12 @@ impl Script {
 }
 
 async fn run_file(client: &Client, path: &str, sql: &str) -> Result<()> {
-    client
-        .batch_execute(sql)
-        .await
-        .map_err(|error| Error::NotInstalled(format!("installing {path}: {}; nothing was lost, mend it and run `daybook install` again", explain(&error))))
+    client.batch_execute(sql).await.map_err(|error| {
+        Error::NotInstalled(format!(
+            "installing {path}: {}; nothing was lost, mend it and run `daybook install` again",
+            explain(&error)
+        ))
+    })
 }
 
 fn source_data(identity: &Identity) -> String {
@@ -270,7 +272,10 @@ fn ledger_data(identity: &Identity) -> Result<String> {
     );
     for account in BUILT_IN_ACCOUNTS.lines().skip(1) {
         let values: Vec<String> = account.split(',').map(quote_literal).collect();
-        data.push_str(&format!("INSERT INTO ledger.accounts VALUES ({book}, {}) ON CONFLICT DO NOTHING;\n", values.join(", ")));
+        data.push_str(&format!(
+            "INSERT INTO ledger.accounts VALUES ({book}, {}) ON CONFLICT DO NOTHING;\n",
+            values.join(", ")
+        ));
     }
     for definition in BUILT_IN_RULES {
         let rule = Rule::parse(definition).map_err(|error| Error::Unexpected(error.to_string()))?;
@@ -435,10 +440,9 @@ const UNINSTALL_LEDGER: &str = include_str!("../sql/ledger/uninstall.sql");
 pub async fn uninstall(source: &Config, ledger: &Config, with_ledger: bool) -> Result<()> {
     let remove = async |side, config: &Config, sql| {
         let client = connect(side, config).await?;
-        client
-            .batch_execute(sql)
-            .await
-            .map_err(|error| Error::Unreachable(format!("uninstalling from the {} database: {}", side.name(), explain(&error))))
+        client.batch_execute(sql).await.map_err(|error| {
+            Error::Unreachable(format!("uninstalling from the {} database: {}", side.name(), explain(&error)))
+        })
     };
     if with_ledger {
         remove(Side::Ledger, ledger, UNINSTALL_LEDGER).await?;

@@ -23,7 +23,9 @@ fn can_be(text: &str, key_type: &str) -> bool {
         "numeric" => text == "NaN" || is_decimal(text),
         "uuid" => is_uuid(text),
         "date" => is_infinity(text) || is_date(text),
-        "timestamp with time zone" => text.strip_suffix('Z').is_some_and(|local| is_infinity(local) || is_timestamp(local)),
+        "timestamp with time zone" => {
+            text.strip_suffix('Z').is_some_and(|local| is_infinity(local) || is_timestamp(local))
+        }
         "text" | "character varying" | "character" => !text.contains('\0'),
         _ => false,
     }

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
-use tokio_postgres::Client;
 
 use crate::capture::Cause;
+use crate::database::{Parameters, Session};
 use crate::error::{Doing, Error, Result};
 use crate::posting::entries::{Calendar, Entry, LiveEntry};
 use crate::posting::lines::{BalancedLines, Dimensions, Line};
@@ -19,6 +19,12 @@ pub struct Scope<'a> {
     pub book: &'a str,
     pub source: &'a str,
     pub reference_type: &'a str,
+}
+
+impl Scope<'_> {
+    fn lock_name(&self) -> String {
+        format!("daybook batches of {:?}", (self.book, self.source, self.reference_type))
+    }
 }
 
 /// A book, locked against the closing of periods.
@@ -75,10 +81,28 @@ pub struct ParkedSpell {
     pub advice: String,
 }
 
+/// Takes part in synchronising a table's bills, until the transaction ends.
+///
+/// Whoever turns an event of the whole table into events of its bills waits for those who take part
+/// ([`wait_for_batches`]), and reads afterwards which bills the ledger knows. Else a batch that read its rows before a
+/// TRUNCATE would post a bill right after that list was made, and no event would be left to tell.
+pub async fn join_batches(ledger: &Session, scope: Scope<'_>) -> Result<()> {
+    let sql = "SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 0))";
+    ledger.execute(sql, &[&scope.lock_name()]).await.doing("joining the table's batches")?;
+    Ok(())
+}
+
+/// Waits until every batch of the table that is under way has ended, and holds others off until the transaction ends.
+pub async fn wait_for_batches(ledger: &Session, scope: Scope<'_>) -> Result<()> {
+    let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
+    ledger.execute(sql, &[&scope.lock_name()]).await.doing("waiting for the table's batches")?;
+    Ok(())
+}
+
 /// Locks the bills, in two statements and key order (design, rule 1). `reference_ids` are sorted bytewise.
-pub async fn lock_bills(ledger: &Client, scope: Scope<'_>, reference_ids: &[&str]) -> Result<Vec<Status>> {
+pub async fn lock_bills(ledger: &Session, scope: Scope<'_>, reference_ids: &[&str]) -> Result<Vec<Status>> {
     let Scope { book, source, reference_type } = scope;
-    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[&book, &source, &reference_type, &reference_ids];
+    let parameters: Parameters<'_> = &[&book, &source, &reference_type, &reference_ids];
     ledger.execute(sql::INSERT_STATUS, parameters).await.doing("inserting the status of new bills")?;
     let rows = ledger.query(sql::LOCK_STATUS, parameters).await.doing("locking the bills")?;
     if rows.len() != reference_ids.len() {
@@ -90,7 +114,9 @@ pub async fn lock_bills(ledger: &Client, scope: Scope<'_>, reference_ids: &[&str
 fn status(row: &tokio_postgres::Row) -> Result<Status> {
     let state: &str = row.get(1);
     let parked = match (row.get(7), row.get(8), row.get(9), row.get(10)) {
-        (Some(spell), Some(parked_at), Some(reason), Some(advice)) => Some(ParkedSpell { spell, parked_at, reason, advice }),
+        (Some(spell), Some(parked_at), Some(reason), Some(advice)) => {
+            Some(ParkedSpell { spell, parked_at, reason, advice })
+        }
         _ => None,
     };
     Ok(Status {
@@ -99,7 +125,9 @@ fn status(row: &tokio_postgres::Row) -> Result<Status> {
             "current" => State::Current,
             "parked" => State::Parked,
             "retained" => State::Retained,
-            other => return Err(Error::Unexpected(format!("a bill's state is {other}, which this version does not know"))),
+            other => {
+                return Err(Error::Unexpected(format!("a bill's state is {other}, which this version does not know")));
+            }
         },
         synchronisation: row.get(2),
         revision: row.get(3),
@@ -111,7 +139,7 @@ fn status(row: &tokio_postgres::Row) -> Result<Status> {
 }
 
 /// Locks the book against closing, and reads what is closed.
-pub async fn lock_book(ledger: &Client, book: &str) -> Result<Book> {
+pub async fn lock_book(ledger: &Session, book: &str) -> Result<Book> {
     let row = ledger.query_one("SELECT * FROM ledger.lock_book($1)", &[&book]).await.doing("locking the book")?;
     let currency: Option<String> = row.get("currency");
     let missing = || Error::NotInstalled(format!("the ledger has no book {book}: run `daybook install`"));
@@ -126,7 +154,7 @@ pub async fn lock_book(ledger: &Client, book: &str) -> Result<Book> {
 }
 
 /// The rule in force for a reference type.
-pub async fn load_rule(ledger: &Client, book: &str, reference_type: &str) -> Result<Rule> {
+pub async fn load_rule(ledger: &Session, book: &str, reference_type: &str) -> Result<Rule> {
     let row = ledger.query_opt(sql::POSTING_RULE, &[&book, &reference_type]).await.doing("reading the posting rule")?;
     let row = row.ok_or_else(|| {
         Error::TableUnreadable(format!(
@@ -140,8 +168,9 @@ pub async fn load_rule(ledger: &Client, book: &str, reference_type: &str) -> Res
 }
 
 /// Compares the rule in force with the one at hand (design, rule 8).
-pub async fn check_rule(ledger: &Client, book: &str, rule: &Rule) -> Result<()> {
-    let row = ledger.query_opt(sql::POSTING_RULE_HASH, &[&book, &rule.reference_type]).await.doing("comparing the rule")?;
+pub async fn check_rule(ledger: &Session, book: &str, rule: &Rule) -> Result<()> {
+    let row =
+        ledger.query_opt(sql::POSTING_RULE_HASH, &[&book, &rule.reference_type]).await.doing("comparing the rule")?;
     match row {
         Some(row) if row.get::<_, &str>(0) == rule.hash => Ok(()),
         _ => Err(Error::RuleChanged(rule.reference_type.clone())),
@@ -149,7 +178,7 @@ pub async fn check_rule(ledger: &Client, book: &str, rule: &Rule) -> Result<()> 
 }
 
 /// The entries with these ids, with their lines, by id.
-pub async fn live_entries(ledger: &Client, ids: &[i64]) -> Result<HashMap<i64, LiveEntry>> {
+pub async fn live_entries(ledger: &Session, ids: &[i64]) -> Result<HashMap<i64, LiveEntry>> {
     let mut lines: HashMap<i64, (NaiveDate, Vec<Line>)> = HashMap::new();
     if !ids.is_empty() {
         for row in ledger.query(sql::LIVE_LINES, &[&ids]).await.doing("reading live lines")? {
@@ -163,7 +192,9 @@ pub async fn live_entries(ledger: &Client, ids: &[i64]) -> Result<HashMap<i64, L
         }
     }
     if lines.len() != ids.len() {
-        return Err(Error::Unexpected("a live entry is missing from the journal: compare ledger.sync_master_status with it".into()));
+        return Err(Error::Unexpected(
+            "a live entry is missing from the journal: compare ledger.sync_master_status with it".into(),
+        ));
     }
     let entry = |(id, (effective_date, lines))| match BalancedLines::net(lines) {
         Ok(lines) => Ok((id, LiveEntry { id, effective_date, lines })),
@@ -176,14 +207,14 @@ pub async fn live_entries(ledger: &Client, ids: &[i64]) -> Result<HashMap<i64, L
 #[derive(Debug)]
 pub struct Posting<'a> {
     pub id: i64,
-    pub reference_id: &'a str,
+    pub reference_id: String,
     pub revision: i32,
     pub cause: &'a Cause,
     pub entry: Entry,
 }
 
 /// Ids for so many new entries.
-pub async fn entry_ids(ledger: &Client, count: usize) -> Result<Vec<i64>> {
+pub async fn entry_ids(ledger: &Session, count: usize) -> Result<Vec<i64>> {
     if count == 0 {
         return Ok(Vec::new());
     }
@@ -192,7 +223,13 @@ pub async fn entry_ids(ledger: &Client, count: usize) -> Result<Vec<i64>> {
 }
 
 /// Appends entries, headers and lines in one statement.
-pub async fn post(ledger: &Client, scope: Scope<'_>, book: &Book, rule: &Rule, postings: &[Posting<'_>]) -> Result<()> {
+pub async fn post(
+    ledger: &Session,
+    scope: Scope<'_>,
+    book: &Book,
+    rule: &Rule,
+    postings: &[Posting<'_>],
+) -> Result<()> {
     if postings.is_empty() {
         return Ok(());
     }
@@ -202,11 +239,13 @@ pub async fn post(ledger: &Client, scope: Scope<'_>, book: &Book, rule: &Rule, p
         amount
     };
     macro_rules! column {
-        ($posting:ident => $value:expr) => { postings.iter().map(|$posting| $value).collect::<Vec<_>>() };
+        ($posting:ident => $value:expr) => {
+            postings.iter().map(|$posting| $value).collect::<Vec<_>>()
+        };
     }
     let headers = (
         column!(p => p.id),
-        column!(p => p.reference_id),
+        column!(p => p.reference_id.as_str()),
         column!(p => p.revision),
         column!(p => p.entry.kind.as_str()),
         column!(p => p.entry.effective_date),
@@ -229,7 +268,9 @@ pub async fn post(ledger: &Client, scope: Scope<'_>, book: &Book, rule: &Rule, p
         .flat_map(|p| p.entry.lines.as_slice().iter().enumerate().map(|(at, line)| (p.id, at, line)))
         .collect();
     macro_rules! line_column {
-        ($line:pat => $value:expr) => { lines.iter().map(|$line| $value).collect::<Vec<_>>() };
+        ($line:pat => $value:expr) => {
+            lines.iter().map(|$line| $value).collect::<Vec<_>>()
+        };
     }
     let columns = (
         line_column!((id, _, _) => *id),
@@ -246,10 +287,36 @@ pub async fn post(ledger: &Client, scope: Scope<'_>, book: &Book, rule: &Rule, p
         .execute(
             sql::POST_ENTRIES,
             &[
-                &book_name, &source, &reference_type, &rule.hash, &book.currency, &source, &headers.0, &headers.1,
-                &headers.2, &headers.3, &headers.4, &headers.5, &headers.6, &headers.7, &headers.8, &headers.9, &causes.0,
-                &causes.1, &causes.2, &causes.3, &causes.4, &causes.5, &columns.0, &columns.1, &columns.2, &columns.3,
-                &columns.4, &columns.5, &columns.6, &columns.7,
+                &book_name,
+                &source,
+                &reference_type,
+                &rule.hash,
+                &book.currency,
+                &source,
+                &headers.0,
+                &headers.1,
+                &headers.2,
+                &headers.3,
+                &headers.4,
+                &headers.5,
+                &headers.6,
+                &headers.7,
+                &headers.8,
+                &headers.9,
+                &causes.0,
+                &causes.1,
+                &causes.2,
+                &causes.3,
+                &causes.4,
+                &causes.5,
+                &columns.0,
+                &columns.1,
+                &columns.2,
+                &columns.3,
+                &columns.4,
+                &columns.5,
+                &columns.6,
+                &columns.7,
             ],
         )
         .await
@@ -258,9 +325,11 @@ pub async fn post(ledger: &Client, scope: Scope<'_>, book: &Book, rule: &Rule, p
 }
 
 /// Writes the state of the bills that the batch synchronised, under their locks.
-pub async fn update_status(ledger: &Client, scope: Scope<'_>, statuses: &[Status]) -> Result<()> {
+pub async fn update_status(ledger: &Session, scope: Scope<'_>, statuses: &[Status]) -> Result<()> {
     macro_rules! column {
-        ($status:ident => $value:expr) => { statuses.iter().map(|$status| $value).collect::<Vec<_>>() };
+        ($status:ident => $value:expr) => {
+            statuses.iter().map(|$status| $value).collect::<Vec<_>>()
+        };
     }
     let array_text = |ids: &[i64]| {
         let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
@@ -290,13 +359,16 @@ pub async fn update_status(ledger: &Client, scope: Scope<'_>, statuses: &[Status
         .await
         .doing("writing the status of the bills")?;
     if count != statuses.len() as u64 {
-        return Err(Error::Unexpected(format!("the status of {count} bills was written instead of {}", statuses.len())));
+        return Err(Error::Unexpected(format!(
+            "the status of {count} bills was written instead of {}",
+            statuses.len()
+        )));
     }
     Ok(())
 }
 
 /// A page of the bills that the ledger holds something of, after the given id.
-pub async fn known_bills(ledger: &Client, scope: Scope<'_>, after: &str, page: i64) -> Result<Vec<String>> {
+pub async fn known_bills(ledger: &Session, scope: Scope<'_>, after: &str, page: i64) -> Result<Vec<String>> {
     let Scope { book, source, reference_type } = scope;
     let rows = ledger
         .query(sql::KNOWN_BILLS, &[&book, &source, &reference_type, &after, &page])

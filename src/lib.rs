@@ -1,9 +1,16 @@
 pub mod capture;
+pub mod consumer;
 pub mod database;
+pub mod demo;
 pub mod error;
 pub mod install;
 pub mod key;
 pub mod ledger;
+pub mod options;
 pub mod posting;
+pub mod private_server;
 pub mod queue;
+pub mod settings;
 pub mod sql;
+pub mod status;
+pub mod synchronise;

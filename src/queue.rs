@@ -1,8 +1,8 @@
 //! The queue on the source: claiming, acknowledging, putting back, and the dead letters.
 
 use chrono::{DateTime, Utc};
-use tokio_postgres::Client;
 
+use crate::database::{Parameters, Session};
 use crate::error::{Doing, Error, Result};
 use crate::sql;
 
@@ -73,7 +73,7 @@ pub struct DeadLetter {
 }
 
 /// Claims events of one table until the transaction ends.
-pub async fn claim(source: &Client, reference_type: &str, claim: &Claim) -> Result<Vec<Event>> {
+pub async fn claim(source: &Session, reference_type: &str, claim: &Claim) -> Result<Vec<Event>> {
     let rows = match claim {
         Claim::Due { events_max } => source.query(sql::CLAIM_DUE, &[&reference_type, events_max]).await,
         Claim::Exactly { seqs } => source.query(sql::CLAIM_EXACTLY, &[&reference_type, seqs]).await,
@@ -90,7 +90,7 @@ pub async fn claim(source: &Client, reference_type: &str, claim: &Claim) -> Resu
 }
 
 /// Finishes exactly the claimed events, inside the claiming transaction (design, rule 6).
-pub async fn acknowledge(source: &Client, reference_type: &str, finished: &[Finished]) -> Result<()> {
+pub async fn acknowledge(source: &Session, reference_type: &str, finished: &[Finished]) -> Result<()> {
     let seqs: Vec<i64> = finished.iter().map(|event| event.seq).collect();
     let outcomes: Vec<&str> = finished.iter().map(|event| event.outcome.as_str()).collect();
     let entry_ids: Vec<Option<i64>> = finished.iter().map(|event| event.entry_id).collect();
@@ -106,13 +106,14 @@ pub async fn acknowledge(source: &Client, reference_type: &str, finished: &[Fini
 
 /// Writes what the batch says to dead letters, in key order.
 pub async fn write_dead_letters(
-    source: &Client,
+    source: &Session,
     source_name: &str,
     reference_type: &str,
     letters: &[DeadLetter],
 ) -> Result<()> {
     for resolved in [false, true] {
-        let letters: Vec<&DeadLetter> = letters.iter().filter(|letter| letter.resolution.is_some() == resolved).collect();
+        let letters: Vec<&DeadLetter> =
+            letters.iter().filter(|letter| letter.resolution.is_some() == resolved).collect();
         if letters.is_empty() {
             continue;
         }
@@ -125,7 +126,15 @@ pub async fn write_dead_letters(
         let parked_at: Vec<DateTime<Utc>> = letters.iter().map(|letter| letter.parked_at).collect();
         let resolutions: Vec<&str> = letters.iter().filter_map(|letter| letter.resolution).collect();
         let mut parameters: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> = vec![
-            &source_name, &reference_type, &ids, &spells, &synchronisations, &reasons, &advices, &event_seqs, &parked_at,
+            &source_name,
+            &reference_type,
+            &ids,
+            &spells,
+            &synchronisations,
+            &reasons,
+            &advices,
+            &event_seqs,
+            &parked_at,
         ];
         let statement = if resolved { sql::HEAL_DEAD_LETTERS } else { sql::PARK_DEAD_LETTERS };
         if resolved {
@@ -138,15 +147,14 @@ pub async fn write_dead_letters(
 
 /// Puts events back with a later due time; `attempts` is 0 where nothing but time is needed.
 pub async fn postpone(
-    source: &Client,
+    source: &Session,
     reference_type: &str,
     seqs: &[i64],
     delay_seconds: f64,
     attempts: i32,
     why: &str,
 ) -> Result<()> {
-    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
-        &[&reference_type, &seqs, &delay_seconds, &attempts, &why];
+    let parameters: Parameters<'_> = &[&reference_type, &seqs, &delay_seconds, &attempts, &why];
     source.execute(sql::POSTPONE, parameters).await.doing("putting events back")?;
     Ok(())
 }

@@ -21,6 +21,7 @@ statements! {
     HEAL_DEAD_LETTERS = "heal_dead_letters.sql",
     ENQUEUE_KNOWN_BILLS = "enqueue_known_bills.sql",
     HEARTBEAT = "heartbeat.sql",
+    RESOLVE_DIRTY_TABLES = "resolve_dirty_tables.sql",
     // on the ledger
     POSTING_RULE = "posting_rule.sql",
     POSTING_RULE_HASH = "posting_rule_hash.sql",
@@ -35,6 +36,13 @@ statements! {
 
 /// The ones that run on the ledger; the others run on the source.
 pub const ON_LEDGER: &[&str] = &[
-    POSTING_RULE, POSTING_RULE_HASH, INSERT_STATUS, LOCK_STATUS, LIVE_LINES, ENTRY_IDS, POST_ENTRIES, UPDATE_STATUS,
+    POSTING_RULE,
+    POSTING_RULE_HASH,
+    INSERT_STATUS,
+    LOCK_STATUS,
+    LIVE_LINES,
+    ENTRY_IDS,
+    POST_ENTRIES,
+    UPDATE_STATUS,
     KNOWN_BILLS,
 ];

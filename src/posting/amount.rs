@@ -82,7 +82,9 @@ mod tests {
         for (text, minor_unit, expected) in table {
             match (parse(text, minor_unit), expected) {
                 (Ok(amount), Ok(expected)) => assert_eq!(amount.to_string(), expected, "{text}"),
-                (Err(problem), Err(part)) => assert!(problem.to_string().contains(part), "{text}: {problem}"),
+                (Err(problem), Err(part)) => {
+                    assert!(problem.to_string().contains(part), "{text}: {problem}")
+                }
                 (got, expected) => panic!("{text}: {got:?} instead of {expected:?}"),
             }
         }

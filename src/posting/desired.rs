@@ -36,7 +36,8 @@ pub fn desired(rule: &Rule, minor_unit: u32, site: &str, row: &[Option<String>])
         hold(check, &amounts)?;
     }
 
-    let party = rule.parties.iter().find_map(|(column, prefix)| row[*column].as_ref().map(|id| format!("{prefix}{id}")));
+    let party =
+        rule.parties.iter().find_map(|(column, prefix)| row[*column].as_ref().map(|id| format!("{prefix}{id}")));
     let dimensions = Dimensions { site: Some(site.into()), department: rule.department.clone(), party };
     let mut lines = Vec::with_capacity(rule.lines.len());
     for line in &rule.lines {

@@ -100,7 +100,9 @@ pub fn entries(
         Entry { kind, effective_date, posting_date, late, reverses, lines }
     };
     let reversals = || {
-        live.iter().map(|live| entry(Kind::Reversal, live.effective_date, live.lines.reversed(), Some(live.id))).collect()
+        live.iter()
+            .map(|live| entry(Kind::Reversal, live.effective_date, live.lines.reversed(), Some(live.id)))
+            .collect()
     };
 
     let (desired, base) = match (desired, live.first()) {

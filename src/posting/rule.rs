@@ -106,9 +106,7 @@ impl Rule {
         let file: RuleFile = toml::from_str(definition)?;
         let hash = Sha256::digest(definition.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
         let reference_type = file.reference_type.clone();
-        Compiler::default()
-            .compile(file, hash)
-            .map_err(|problem| RuleError::Meaning { reference_type, problem })
+        Compiler::default().compile(file, hash).map_err(|problem| RuleError::Meaning { reference_type, problem })
     }
 
     /// The columns that the rule reads, in the order in which a row's values are given to the core.
@@ -239,7 +237,9 @@ impl Compiler {
     }
 
     fn choice(&mut self, name: &str, step: &rule_file::AccountChoice) -> Result<AccountChoice, String> {
-        let target = |text: &String| if text == "next" { Target::Next } else { Target::Account(text.clone()) };
+        let target = |text: &String| {
+            if text == "next" { Target::Next } else { Target::Account(text.clone()) }
+        };
         let mut map = HashMap::new();
         for (value, account) in &step.map {
             if map.insert(folded(value), target(account)).is_some() {
@@ -268,7 +268,9 @@ impl Compiler {
             (Some(account), None) => Account::Fixed(account.clone()),
             (None, Some(name)) => match choices.get(name.as_str()) {
                 Some(steps) => Account::Chosen(steps.clone()),
-                None => return Err(format!("account_from {name}: there is no [[accounts.{name}]]")),
+                None => {
+                    return Err(format!("account_from {name}: there is no [[accounts.{name}]]"));
+                }
             },
             _ => return Err("a line has either account or account_from".into()),
         };

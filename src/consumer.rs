@@ -1,0 +1,466 @@
+//! Consuming: workers that go from table to table, what they do when a pass fails, and when they stop.
+//!
+//! There is no leader, and any number of processes may run: whoever holds a bill's lock reads its row afterwards.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use backon::BackoffBuilder;
+use tokio::sync::watch;
+use tokio_postgres::Config;
+
+use crate::database::{Session, Side, connect_as_consumer};
+use crate::error::{Doing, Error, NextStep, Result};
+use crate::posting::Parked;
+use crate::queue::{self, Claim, Event};
+use crate::settings::Settings;
+use crate::sql;
+use crate::synchronise::{Failure, Worker};
+
+/// How often settings are read again, and a sign of life is given.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Shortest sleep of a worker that found nothing; it doubles up to `poll_interval_ms_max`.
+const POLL_INTERVAL_MIN: Duration = Duration::from_millis(2);
+
+/// Where to consume, and with how many workers.
+#[derive(Clone)]
+pub struct Options {
+    pub source: Config,
+    pub ledger: Config,
+    pub workers: usize,
+}
+
+/// How draining ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Events that were finished or put back.
+    pub events: u64,
+    /// Bills that are parked now.
+    pub parked: i64,
+    /// Events that were still there when the time was up; 0 when everything was done.
+    pub unfinished: i64,
+}
+
+/// What the workers of one process share.
+struct Shared {
+    options: Options,
+    stop: watch::Receiver<bool>,
+    events: Arc<AtomicU64>,
+}
+
+impl Clone for Shared {
+    fn clone(&self) -> Self {
+        Shared { options: self.options.clone(), stop: self.stop.clone(), events: self.events.clone() }
+    }
+}
+
+/// Consumes until `shutdown`, then finishes the batches under way. Fails only where the first connections fail: later the
+/// workers wait for servers that are away.
+pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result<()> {
+    let (crew, mut housekeeper) = Crew::start(options).await?;
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            () = tokio::time::sleep(HOUSEKEEPING_INTERVAL) => housekeeper.keep_house(&crew).await,
+        }
+    }
+    crew.finish().await;
+    housekeeper.keep_house_last().await;
+    Ok(())
+}
+
+/// Consumes until the queue is empty, retries that fall due included, or the time is up.
+pub async fn drain(options: Options, timeout: Duration) -> Result<Drained> {
+    let started = Instant::now();
+    let (crew, mut housekeeper) = Crew::start(options).await?;
+    let mut next_housekeeping = Instant::now();
+    let ended = loop {
+        if Instant::now() >= next_housekeeping {
+            housekeeper.keep_house(&crew).await;
+            next_housekeeping = Instant::now() + HOUSEKEEPING_INTERVAL;
+        }
+        match housekeeper.queue_is_empty().await {
+            Ok(true) => break Ok(()),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!("{error}");
+                housekeeper.reconnect().await;
+            }
+        }
+        if started.elapsed() >= timeout {
+            break Err(());
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    let events = crew.events.clone();
+    crew.finish().await;
+    housekeeper.keep_house_last().await;
+    let count = "SELECT (SELECT count(*) FROM daybook.sync_dead_letter WHERE resolved_at IS NULL),
+                        (SELECT count(*) FROM daybook.sync_queue)";
+    let counts = housekeeper.session.query_one(count, &[]).await.doing("counting what is left")?;
+    Ok(Drained {
+        events: events.load(Ordering::Relaxed),
+        parked: counts.get(0),
+        unfinished: if ended.is_ok() { 0 } else { counts.get(1) },
+    })
+}
+
+/// The workers of this process.
+struct Crew {
+    workers: Vec<tokio::task::JoinHandle<()>>,
+    stop: watch::Sender<bool>,
+    events: Arc<AtomicU64>,
+}
+
+impl Crew {
+    async fn start(options: Options) -> Result<(Crew, Housekeeper)> {
+        let housekeeper = Housekeeper::connect(options.source.clone(), options.workers).await?;
+        // Look at the other side once, so that a wrong URL is told at once and not only in the log.
+        connect_as_consumer(Side::Ledger, &options.ledger).await?;
+        let (stop, stopped) = watch::channel(false);
+        let events = Arc::new(AtomicU64::new(0));
+        let shared = Shared { options, stop: stopped, events: events.clone() };
+        let workers =
+            (0..shared.options.workers.max(1)).map(|index| tokio::spawn(work(shared.clone(), index))).collect();
+        Ok((Crew { workers, stop, events }, housekeeper))
+    }
+
+    /// Lets each worker finish its batch.
+    async fn finish(self) {
+        let _ = self.stop.send(true);
+        for worker in self.workers {
+            if let Err(error) = worker.await {
+                tracing::error!("a worker ended by itself: {error}");
+            }
+        }
+    }
+}
+
+/// A worker, for life: connects, consumes, and connects again when a connection is lost.
+async fn work(mut shared: Shared, index: usize) {
+    let delays = || {
+        backon::ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(100))
+            .with_max_delay(Duration::from_secs(5))
+            .with_jitter()
+            .without_max_times()
+            .build()
+    };
+    let mut delay = delays();
+    while !*shared.stop.borrow() {
+        match connect_worker(&shared.options).await {
+            Ok((worker, settings)) => {
+                delay = delays();
+                if let Err(error) = consume(&mut shared, worker, settings, index).await {
+                    tracing::warn!(worker = index, "connecting again after: {error}");
+                }
+            }
+            Err(error) => tracing::warn!(worker = index, "waiting: {error}"),
+        }
+        let pause = delay.next().unwrap_or(Duration::from_secs(5));
+        let _ = tokio::time::timeout(pause, shared.stop.wait_for(|stop| *stop)).await;
+    }
+}
+
+async fn connect_worker(options: &Options) -> Result<(Worker, Settings)> {
+    let source = connect_as_consumer(Side::Source, &options.source).await?;
+    let ledger = connect_as_consumer(Side::Ledger, &options.ledger).await?;
+    let settings = Settings::load(&source).await?;
+    let flusher = match same_cluster(&source, &ledger).await? {
+        true => None,
+        false => {
+            let flusher = connect_as_consumer(Side::Source, &options.source).await?;
+            flusher.batch_execute("SET synchronous_commit = on").await.doing("setting up the flusher")?;
+            Some(flusher)
+        }
+    };
+    let worker = Worker::new(source, ledger, flusher, settings.source_name.clone(), settings.book.clone());
+    Ok((worker, settings))
+}
+
+/// Whether both sides are the same running server: the same cluster, started at the same microsecond. A copy of a cluster
+/// has the same identifier, and not the same start.
+async fn same_cluster(source: &Session, ledger: &Session) -> Result<bool> {
+    let sql = "SELECT system_identifier, pg_postmaster_start_time() FROM pg_control_system()";
+    let identity = async |session: &Session| -> Result<(i64, chrono::DateTime<chrono::Utc>)> {
+        let row = session.query_one(sql, &[]).await.doing("asking which cluster this is")?;
+        Ok((row.get(0), row.get(1)))
+    };
+    Ok(identity(source).await? == identity(ledger).await?)
+}
+
+/// Goes from table to table until told to stop. Returns an error where the connections are to be made anew.
+async fn consume(shared: &mut Shared, mut worker: Worker, mut settings: Settings, index: usize) -> Result<()> {
+    let mut held: HashMap<String, Instant> = HashMap::new();
+    let mut settings_read = Instant::now();
+    let mut sleep = POLL_INTERVAL_MIN;
+    while !*shared.stop.borrow() {
+        if settings_read.elapsed() >= HOUSEKEEPING_INTERVAL {
+            settings = Settings::load(&worker.source).await?;
+            settings_read = Instant::now();
+        }
+        let due = worker.source.query(sql::DUE_REFERENCE_TYPES, &[]).await.doing("looking for due events")?;
+        let mut due: Vec<String> = due.iter().map(|row| row.get(0)).collect();
+        held.retain(|_, until| *until > Instant::now());
+        due.retain(|reference_type| !held.contains_key(reference_type));
+        let tables = due.len();
+        if tables > 0 {
+            due.rotate_left(index % tables); // the workers begin at different tables
+        }
+        let mut events = 0;
+        for reference_type in due {
+            if *shared.stop.borrow() {
+                break;
+            }
+            let claim = Claim::Due { events_max: settings.queue_batch_size };
+            match step(&mut worker, &settings, &reference_type, claim).await? {
+                Step::Done { events: done } => events += done,
+                Step::Hold => {
+                    let pause = Duration::from_secs_f64(settings.table_retry_seconds);
+                    held.insert(reference_type, Instant::now() + pause);
+                }
+            }
+        }
+        shared.events.fetch_add(events as u64, Ordering::Relaxed);
+        if events > 0 {
+            sleep = POLL_INTERVAL_MIN;
+        } else {
+            let _ = tokio::time::timeout(sleep, shared.stop.wait_for(|stop| *stop)).await;
+            sleep = (sleep * 2).min(Duration::from_millis(settings.poll_interval_ms_max));
+        }
+    }
+    Ok(())
+}
+
+/// What a step over one table came to.
+enum Step {
+    Done {
+        events: usize,
+    },
+    /// Nothing can be done for this table now.
+    Hold,
+}
+
+/// One claim of one table, to its end: where a batch fails, its halves are tried, until the bill is found that it fails on.
+async fn step(worker: &mut Worker, settings: &Settings, reference_type: &str, claim: Claim) -> Result<Step> {
+    let mut claims = vec![claim];
+    let mut events = 0;
+    while let Some(claim) = claims.pop() {
+        let failure = match worker.pass(reference_type, &claim, None).await {
+            Ok(pass) => {
+                events += pass.events;
+                if pass.events > 0 {
+                    resolve_table_alert(worker, reference_type).await?;
+                }
+                continue;
+            }
+            Err(failure) => failure,
+        };
+        worker.rollback().await?;
+        let Failure { error, events: claimed, of_the_table } = failure;
+        match (error.next_step(), of_the_table) {
+            (_, true) | (NextStep::Halt | NextStep::Wait, false) => {
+                tracing::warn!(reference_type, "its events wait: {error}");
+                if error.next_step() == NextStep::Halt {
+                    raise_table_alert(worker, reference_type, &error).await?;
+                }
+                return Ok(Step::Hold);
+            }
+            (NextStep::Retry | NextStep::Park, false) => {
+                if let Error::RuleChanged(_) = error {
+                    claims.push(claim);
+                } else if let Some(halves) = split(&claimed) {
+                    tracing::debug!(reference_type, events = claimed.len(), "splitting a batch that failed: {error}");
+                    claims.extend(halves);
+                } else {
+                    events += give_back(worker, settings, reference_type, &claimed, &error).await?;
+                }
+            }
+        }
+    }
+    Ok(Step::Done { events })
+}
+
+/// Two claims, each with half of the bills; `None` where there is one bill only. The events of the whole table count as
+/// one.
+fn split(events: &[Event]) -> Option<[Claim; 2]> {
+    let mut bills: Vec<(&Option<String>, Vec<i64>)> = Vec::new();
+    let mut sorted: Vec<&Event> = events.iter().collect();
+    sorted.sort_by(|a, b| (&a.reference_id, a.seq).cmp(&(&b.reference_id, b.seq)));
+    for event in sorted {
+        match bills.last_mut() {
+            Some((reference_id, seqs)) if **reference_id == event.reference_id => seqs.push(event.seq),
+            _ => bills.push((&event.reference_id, vec![event.seq])),
+        }
+    }
+    if bills.len() < 2 {
+        return None;
+    }
+    let second = bills.split_off(bills.len() / 2);
+    let claim = |bills: Vec<(&Option<String>, Vec<i64>)>| Claim::Exactly {
+        seqs: bills.into_iter().flat_map(|(_, seqs)| seqs).collect(),
+    };
+    Some([claim(bills), claim(second)])
+}
+
+/// An error that one bill causes alone: its attempt is counted, and it comes again later; after the last attempt, or where
+/// its data can never be posted, it is parked.
+async fn give_back(
+    worker: &mut Worker,
+    settings: &Settings,
+    reference_type: &str,
+    events: &[Event],
+    error: &Error,
+) -> Result<usize> {
+    let attempts = events.iter().map(|event| event.attempts).max().unwrap_or_default() + 1;
+    let seqs: Vec<i64> = events.iter().map(|event| event.seq).collect();
+    let is_a_bill = events.iter().all(|event| event.reference_id.is_some());
+    if is_a_bill && (error.next_step() == NextStep::Park || attempts >= settings.retry_attempts_max) {
+        let parked = match error.next_step() {
+            NextStep::Park => Parked::new(
+                format!("the database refuses it: {error}"),
+                "Correct the row, or the posting rule; it is tried again when the row changes.",
+            ),
+            _ => Parked::new(
+                format!("failed {attempts} times, the last time with: {error}"),
+                format!("Remove the cause, then SELECT daybook.retry('{reference_type}', …)."),
+            ),
+        };
+        let claim = Claim::Exactly { seqs: seqs.clone() };
+        match worker.pass(reference_type, &claim, Some(&parked)).await {
+            Ok(pass) => return Ok(pass.events),
+            Err(failure) => {
+                tracing::warn!(reference_type, "could not park a bill: {}", failure.error);
+                worker.rollback().await?;
+            }
+        }
+    }
+    let delay = settings.retry_delay_seconds(attempts.min(settings.retry_attempts_max));
+    tracing::warn!(reference_type, seqs = ?seqs, attempts, "tried again in {delay} s: {error}");
+    let why = error.to_string();
+    queue::postpone(&worker.source, reference_type, &seqs, delay, 1, &why).await?;
+    Ok(events.len())
+}
+
+const TABLE_UNREADABLE: &str = "TABLE_UNREADABLE";
+
+async fn raise_table_alert(worker: &Worker, reference_type: &str, error: &Error) -> Result<()> {
+    let message = format!("the bills of {reference_type} cannot be synchronised: {error}");
+    worker
+        .source
+        .execute("SELECT daybook.raise_alert($1, $2, 'critical', $3)", &[&TABLE_UNREADABLE, &reference_type, &message])
+        .await
+        .doing("raising an alert")?;
+    Ok(())
+}
+
+async fn resolve_table_alert(worker: &Worker, reference_type: &str) -> Result<()> {
+    worker
+        .source
+        .execute("SELECT daybook.resolve_alert($1, $2)", &[&TABLE_UNREADABLE, &reference_type])
+        .await
+        .doing("resolving an alert")?;
+    Ok(())
+}
+
+/// What a process does beside its workers: a sign of life, and alerts whose cause is gone.
+struct Housekeeper {
+    config: Config,
+    session: Session,
+    process: String,
+    started_at: chrono::DateTime<chrono::Utc>,
+    workers: i32,
+    finished: i64,
+    partitions_made_on: Option<chrono::NaiveDate>,
+}
+
+impl Housekeeper {
+    async fn connect(config: Config, workers: usize) -> Result<Housekeeper> {
+        let session = connect_as_consumer(Side::Source, &config).await?;
+        let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        Ok(Housekeeper {
+            config,
+            session,
+            process: format!("{host}:{}", std::process::id()),
+            started_at: chrono::Utc::now(),
+            workers: workers as i32,
+            finished: 0,
+            partitions_made_on: None,
+        })
+    }
+
+    async fn reconnect(&mut self) {
+        match connect_as_consumer(Side::Source, &self.config).await {
+            Ok(session) => self.session = session,
+            Err(error) => tracing::warn!("waiting: {error}"),
+        }
+    }
+
+    async fn queue_is_empty(&self) -> Result<bool> {
+        let row = self.session.query_one("SELECT NOT EXISTS (SELECT FROM daybook.sync_queue)", &[]).await;
+        Ok(row.doing("looking whether the queue is empty")?.get(0))
+    }
+
+    async fn keep_house(&mut self, crew: &Crew) {
+        self.finished = crew.events.load(Ordering::Relaxed) as i64;
+        self.keep_house_last().await;
+    }
+
+    async fn keep_house_last(&mut self) {
+        if let Err(error) = self.try_to_keep_house().await {
+            tracing::warn!("housekeeping: {error}");
+            self.reconnect().await;
+        }
+    }
+
+    async fn try_to_keep_house(&mut self) -> Result<()> {
+        let version = env!("CARGO_PKG_VERSION");
+        self.session
+            .execute(sql::HEARTBEAT, &[&self.process, &version, &self.workers, &self.started_at, &self.finished])
+            .await
+            .doing("giving a sign of life")?;
+        self.session.execute(sql::RESOLVE_DIRTY_TABLES, &[]).await.doing("resolving alerts")?;
+        let today = chrono::Utc::now().date_naive();
+        if self.partitions_made_on != Some(today) {
+            self.session
+                .execute("SELECT daybook.make_audit_log_partitions($1)", &[&today])
+                .await
+                .doing("making partitions of the audit log")?;
+            self.partitions_made_on = Some(today);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failing_batch_is_split_by_bills_and_never_within_one() {
+        let event = |seq, reference_id: Option<&str>| Event {
+            seq,
+            reference_id: reference_id.map(str::to_string),
+            operation: "update".into(),
+            attempts: 0,
+            xid: "1".into(),
+        };
+        assert!(split(&[event(1, Some("a")), event(2, Some("a"))]).is_none());
+        assert!(split(&[event(1, None), event(2, None)]).is_none());
+        let halves = split(&[event(1, Some("a")), event(2, Some("b")), event(3, Some("a")), event(4, None)]);
+        let seqs: Vec<Vec<i64>> = halves
+            .into_iter()
+            .flatten()
+            .map(|claim| match claim {
+                Claim::Exactly { seqs } => seqs,
+                Claim::Due { .. } => panic!("a half is claimed exactly"),
+            })
+            .collect();
+        assert_eq!(seqs, [vec![4], vec![1, 3, 2]]);
+    }
+}

@@ -1,0 +1,225 @@
+//! `daybook demo`: a clinic at work, and its books, on a server that is gone afterwards.
+
+mod clinic;
+mod summary;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio_postgres::{Client, Config};
+
+use crate::consumer::{self, Options};
+use crate::database::{Side, connect, parse_url, quote_identifier};
+use crate::error::{Doing, Error, Result};
+use crate::install::{Wishes, install};
+use crate::private_server::PrivateServer;
+
+/// How many sessions the simulated application has.
+const SESSIONS: u64 = 4;
+
+const ATTACH: [&str; 4] = [
+    include_str!("../../triggers/consultation_invoices.sql"),
+    include_str!("../../triggers/pharmacy_bills.sql"),
+    include_str!("../../triggers/lab_bills.sql"),
+    include_str!("../../triggers/ultrasound_bills.sql"),
+];
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Bills that the simulated clinic creates
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    bills: u64,
+    /// Seed of what it does
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// End by itself; exit code 1 if the ledger differs from the bills
+    #[arg(long)]
+    exit: bool,
+    /// A server of yours instead of a private one; the demo makes a database there, and drops it at the end
+    #[arg(long, value_name = "URL")]
+    database_url: Option<String>,
+    /// Bills are posted by so many workers
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    workers: u16,
+}
+
+/// Where the demo plays.
+struct Stage {
+    /// Held until the end; dropping it removes everything.
+    private: Option<PrivateServer>,
+    /// The server's own database, to make and drop ours in.
+    server: Config,
+    /// Our database, as its administrator.
+    clinic: Config,
+    /// Our database, as the application.
+    application: Config,
+    database: String,
+}
+
+impl Stage {
+    async fn set(database_url: Option<&str>) -> Result<Stage> {
+        let database = match database_url {
+            Some(_) => format!("daybook_demo_{}", std::process::id()),
+            None => "clinic".to_string(),
+        };
+        let (private, server) = match database_url {
+            Some(url) => (None, parse_url(Side::Source, url)?),
+            None => {
+                let server = tokio::task::spawn_blocking(|| PrivateServer::start(&["max_connections=40"]));
+                let server = server.await.map_err(|error| Error::Unexpected(error.to_string()))??;
+                let config = parse_url(Side::Source, &server.url("postgres", "postgres"))?;
+                (Some(server), config)
+            }
+        };
+        let mut clinic = server.clone();
+        clinic.dbname(&database);
+        let mut application = clinic.clone();
+        application.application_name("clinic desk");
+        let client = connect(Side::Source, &server).await?;
+        let create = format!("CREATE DATABASE {}", quote_identifier(&database));
+        client.batch_execute(&create).await.doing("making the demo's database")?;
+        if private.is_some() {
+            client.batch_execute("CREATE ROLE clinic LOGIN").await.doing("making the application's role")?;
+            application.user("clinic");
+        }
+        let stage = Stage { private, server, clinic, application, database };
+        let client = connect(Side::Source, &stage.clinic).await?;
+        client.batch_execute(include_str!("../../sql/demo/clinic.sql")).await.doing("making the bill tables")?;
+        if stage.private.is_some() {
+            let grant = "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO clinic";
+            client.batch_execute(grant).await.doing("granting the application its tables")?;
+        }
+        Ok(stage)
+    }
+
+    /// Takes the demo's database off a server of the user's. A private server goes as a whole.
+    async fn strike(&self) -> Result<()> {
+        if self.private.is_none() {
+            crate::install::uninstall(&self.clinic, &self.clinic, true).await?;
+            let client = connect(Side::Source, &self.server).await?;
+            let drop = format!("DROP DATABASE IF EXISTS {}", quote_identifier(&self.database));
+            client.batch_execute(&drop).await.doing("dropping the demo's database")?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs the demo; returns its exit code.
+pub async fn demo(arguments: Arguments, shutdown: impl Future<Output = ()>) -> Result<u8> {
+    tokio::pin!(shutdown);
+    println!("starting {}", if arguments.database_url.is_some() { "on your server" } else { "a private PostgreSQL" });
+    let stage = Stage::set(arguments.database_url.as_deref()).await?;
+    let ended = tokio::select! {
+        ended = play(&stage, &arguments) => Some(ended),
+        () = &mut shutdown => None,
+    };
+    let code = match ended {
+        Some(Ok(equal)) => {
+            if !arguments.exit {
+                stay(&stage, &arguments, &mut shutdown).await?;
+            }
+            Ok(u8::from(!equal))
+        }
+        Some(Err(error)) => Err(error),
+        None => Ok(0),
+    };
+    stage.strike().await?;
+    code
+}
+
+/// Installs, lets the clinic write and daybook post, and sums up. Returns whether the ledger equals the bills.
+async fn play(stage: &Stage, arguments: &Arguments) -> Result<bool> {
+    let installed = install(&stage.clinic, &stage.clinic, &Wishes::default()).await?;
+    let client = connect(Side::Source, &stage.clinic).await?;
+    for attach in ATTACH {
+        client.batch_execute(attach).await.doing("attaching a bill table")?;
+    }
+    println!("installed: {}; four tables attached", installed.identity);
+
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let options = options(stage, arguments);
+    let consumer = tokio::spawn(consumer::run(options.clone(), async {
+        let _ = stopped.await;
+    }));
+    let started = Instant::now();
+    let written = write(stage, arguments, &client).await?;
+    let writing = started.elapsed();
+    let _ = stop.send(());
+    consumer.await.map_err(|error| Error::Unexpected(error.to_string()))??;
+    let drained = consumer::drain(options, Duration::from_secs(120)).await?;
+    let total = started.elapsed();
+
+    let summary = summary::sum_up(&client, drained.unfinished).await?;
+    print!("{}", summary.to_text(&written, writing, total));
+    Ok(summary.is_equal())
+}
+
+fn options(stage: &Stage, arguments: &Arguments) -> Options {
+    Options { source: stage.clinic.clone(), ledger: stage.clinic.clone(), workers: arguments.workers.into() }
+}
+
+/// Lets the application's sessions write, under a live line of progress.
+async fn write(stage: &Stage, arguments: &Arguments, client: &Client) -> Result<clinic::Written> {
+    let created = Arc::new(AtomicU64::new(0));
+    let mut sessions = tokio::task::JoinSet::new();
+    for index in 0..SESSIONS {
+        let bills = arguments.bills / SESSIONS + u64::from(index < arguments.bills % SESSIONS);
+        let (config, created) = (stage.application.clone(), created.clone());
+        let seed = arguments.seed.wrapping_mul(SESSIONS).wrapping_add(index);
+        sessions.spawn(async move {
+            let application = connect(Side::Source, &config).await?;
+            let progress = |bills| {
+                created.fetch_add(bills, Ordering::Relaxed);
+            };
+            clinic::session(&application, seed, bills, progress).await
+        });
+    }
+    let bar = ProgressBar::with_draw_target(Some(arguments.bills), ProgressDrawTarget::stderr());
+    bar.set_style(
+        ProgressStyle::with_template("{elapsed_precise} {bar:30} {pos}/{len} bills · {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    let mut written = clinic::Written::default();
+    let mut tick = tokio::time::interval(Duration::from_millis(200));
+    loop {
+        tokio::select! {
+            ended = sessions.join_next() => match ended {
+                None => break,
+                Some(ended) => {
+                    let session = ended.map_err(|error| Error::Unexpected(error.to_string()))??;
+                    written.bills += session.bills;
+                    written.transactions += session.transactions;
+                    written.rollbacks += session.rollbacks;
+                }
+            },
+            _ = tick.tick() => {
+                let sql = "SELECT (SELECT count(*) FROM daybook.sync_queue), (SELECT last_value FROM ledger.journal_entry_id)";
+                let row = client.query_one(sql, &[]).await.doing("looking at the queue")?;
+                bar.set_position(created.load(Ordering::Relaxed).min(arguments.bills));
+                bar.set_message(format!("{} events queued · {} entries", row.get::<_, i64>(0), row.get::<_, i64>(1)));
+            }
+        }
+    }
+    bar.finish_and_clear();
+    Ok(written)
+}
+
+/// Stays up and goes on posting, so that a person can look, and write bills by hand.
+async fn stay(stage: &Stage, arguments: &Arguments, shutdown: impl Future<Output = ()>) -> Result<()> {
+    let psql = match &stage.private {
+        Some(server) => format!("psql -h {} -U postgres {}", server.directory().display(), stage.database),
+        None => format!("psql, database {}", stage.database),
+    };
+    println!(
+        "\nstaying up and posting. Look with: {psql}\n  \
+         SELECT * FROM ledger.trial_balance;\n  \
+         SELECT * FROM daybook.sync_dead_letter WHERE resolved_at IS NULL;\n  \
+         UPDATE pharmacy_bills SET total_amount = total_amount + 1 WHERE id = 1;  -- posted within a second\n  \
+         SELECT * FROM ledger.journal_entries WHERE reference_type = 'PHARMACY' AND reference_id = '1' ORDER BY revision;\n\
+         End with Ctrl-C; nothing is left behind."
+    );
+    consumer::run(options(stage, arguments), shutdown).await
+}
