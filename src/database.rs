@@ -159,6 +159,11 @@ impl Session {
 /// Parameters of a statement.
 pub type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
+/// Every statement of the consumer looks up keys, so there is one right plan for each: nested loops over indexes, whatever
+/// the statistics say. They lag behind: a plan made while a table was small reads all of it once it is large.
+const KEY_LOOKUPS: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; \
+    SET enable_mergejoin = off; SET enable_material = off; SET plan_cache_mode = force_generic_plan; SET jit = off";
+
 /// Connects to consume: as `daybook_consumer`, which may read the mapped columns and append to the journal and no more,
 /// with settings that no role or database default can change, and time limits that free the locks of a hung session.
 ///
@@ -199,7 +204,7 @@ pub async fn connect_as_consumer(side: Side, config: &Config) -> Result<Session>
              SET DateStyle = 'ISO, YMD';
              SET extra_float_digits = 1;
              SET client_min_messages = warning;
-             SET plan_cache_mode = force_custom_plan;
+             {KEY_LOOKUPS};
              SET synchronous_commit = {synchronous_commit};
              SET lock_timeout = '5s';
              SET statement_timeout = '60s';

@@ -3,9 +3,11 @@
 --          in the book's currency and scale, on accounts of the book; seal_headers demands that each header has lines, and
 --          that a reversal reverses an entry of its own bill.
 -- Touches: reads journal_entries, books and accounts by key, for the new rows only.
--- Planned anew each time: a plan from when the journal was small would read all of it for each batch when it is large.
+-- The planner is held to nested loops over indexes: statistics lag behind, and a plan from when the journal was small would
+-- read all of it for each batch once it is large.
 CREATE OR REPLACE FUNCTION ledger.seal_lines() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 DECLARE
     broken_entry bigint;
     stray_account text;
@@ -42,7 +44,8 @@ END
 $$;
 
 CREATE OR REPLACE FUNCTION ledger.seal_headers() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 DECLARE
     broken_entry bigint;
 BEGIN
