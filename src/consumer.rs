@@ -61,7 +61,9 @@ impl Clone for Shared {
 /// Consumes until `shutdown`, then finishes the batches under way. Fails only where the first connections fail: later the
 /// workers wait for servers that are away.
 pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result<()> {
+    let workers = options.workers;
     let (crew, mut housekeeper) = Crew::start(options).await?;
+    tracing::info!(workers, "posting, until a signal");
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
@@ -71,6 +73,7 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result
     }
     crew.finish().await;
     housekeeper.keep_house_last().await;
+    tracing::info!("ended, after the batches under way");
     Ok(())
 }
 
@@ -266,7 +269,7 @@ async fn step(worker: &mut Worker, settings: &Settings, reference_type: &str, cl
         match (error.next_step(), of_the_table) {
             (_, true) | (NextStep::Halt | NextStep::Wait, false) => {
                 tracing::warn!(reference_type, "its events wait: {error}");
-                if error.next_step() == NextStep::Halt {
+                if matches!(error.next_step(), NextStep::Halt | NextStep::Park) {
                     raise_table_alert(worker, reference_type, &error).await?;
                 }
                 return Ok(Step::Hold);

@@ -179,9 +179,7 @@ async fn execute(command: Command) -> Result<u8> {
         }
         Command::Run { urls, workers } => {
             let options = options(urls.resolve(workers)?);
-            tracing::info!(workers = options.workers, "posting; end with SIGINT or SIGTERM");
             consumer::run(options, termination()).await?;
-            tracing::info!("ended after the batches under way");
             Ok(0)
         }
         Command::Drain { urls, workers, timeout } => {

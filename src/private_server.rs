@@ -25,7 +25,12 @@ echo $$ > "$dir/keeper.pid"
 server=
 finish() {
     trap '' EXIT TERM INT HUP
-    [ -z "$server" ] || { kill -QUIT "$server"; wait "$server"; }
+    if [ -n "$server" ]; then
+        # The shell starts it deaf to SIGQUIT; it listens once it has written its lock file.
+        tries=0
+        until [ -s data/postmaster.pid ] || [ $tries -ge 100 ]; do tries=$((tries + 1)); sleep 0.1; done
+        kill -QUIT "$server"; wait "$server"
+    fi
     cd /; rm -rf "$dir"
 }
 trap finish EXIT
@@ -98,8 +103,9 @@ impl PrivateServer {
             if socket.exists() && state.lines().nth(7).is_some_and(|line| line.trim() == "ready") {
                 return Ok(());
             }
-            let ended = self.keeper.try_wait().ok().flatten().is_some();
-            if ended || started.elapsed() > Duration::from_secs(60) {
+            let log = fs::read_to_string(self.directory.join("server.log")).unwrap_or_default();
+            let failed = log.contains("FATAL:") || self.keeper.try_wait().ok().flatten().is_some();
+            if failed || started.elapsed() > Duration::from_secs(60) {
                 let kept = PathBuf::from(format!("{}.log", self.directory.display()));
                 let log = fs::read_to_string(&kept)
                     .or_else(|_| fs::read_to_string(self.directory.join("server.log")))

@@ -1,8 +1,8 @@
 -- Purpose: what the consumer must know of an attached table: its definition, and the columns that it has at present.
 -- Inputs: $1 reference type. Touches: sync_source and the catalog, read only.
-SELECT s.source, s.relation_name, s.key_columns, s.filter_columns, s.suspended_at IS NOT NULL AS suspended,
-       c.oid IS NOT NULL AS relation_exists, c.relrowsecurity AS has_row_security,
-       coalesce(format('%I.%I', n.nspname, c.relname), s.relation_name) AS qualified_name,
+SELECT s.source, s.relation_name, s.key_columns, s.filter_columns,
+       c.oid IS NOT NULL AS relation_exists,
+       CASE WHEN c.oid IS NULL THEN s.relation_name ELSE format('%I.%I', n.nspname, c.relname) END AS qualified_name,
        daybook.key_expression('bill', s.key_columns) AS key_expression,
        (SELECT coalesce(array_agg(a.attname::text), '{}') FROM pg_attribute AS a
         WHERE a.attrelid = s.relation AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
@@ -10,11 +10,7 @@ SELECT s.source, s.relation_name, s.key_columns, s.filter_columns, s.suspended_a
                                   ORDER BY k.position), '{}')
         FROM unnest(s.key_columns) WITH ORDINALITY AS k (c, position)
         JOIN pg_attribute AS a ON a.attrelid = s.relation AND a.attname = k.c AND NOT a.attisdropped
-        JOIN pg_type AS t ON t.oid = a.atttypid) AS key_types,
-       (SELECT array_agg(a.atttypid::regtype ORDER BY k.position)
-        FROM unnest(s.key_columns) WITH ORDINALITY AS k (c, position)
-        JOIN pg_attribute AS a ON a.attrelid = s.relation AND a.attname = k.c AND NOT a.attisdropped)
-       IS NOT DISTINCT FROM s.key_types AS key_is_as_attached
+        JOIN pg_type AS t ON t.oid = a.atttypid) AS key_types
 FROM daybook.sync_source AS s
 LEFT JOIN pg_class AS c ON c.oid = s.relation
 LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace

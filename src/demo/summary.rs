@@ -25,6 +25,8 @@ pub async fn sum_up(client: &Client, unfinished: i64) -> Result<Summary> {
         .doing("asking the bills what the ledger should hold")?;
     let differences =
         client.query(include_str!("../../sql/demo/differences.sql"), &[]).await.doing("comparing ledger and bills")?;
+    // While it stands, the view would keep the application's own DDL from its columns.
+    client.batch_execute("DROP VIEW expected_balances").await.doing("forgetting the question")?;
     let counts = client
         .query(
             "SELECT kind, count(*) FROM ledger.journal_entries GROUP BY kind

@@ -28,8 +28,8 @@ END', definition.relation_name);
         INTO key_has_its_type
         FROM unnest(definition.key_columns, definition.key_types) WITH ORDINALITY AS k (c, t, position);
 
-        -- *<> compares images, so it knows every type and NULL, and may only err towards an event.
-        SELECT format('NOT ROW(%s) OPERATOR(pg_catalog.*<>) ROW(%s)',
+        -- Images are compared: they know every type and NULL, and may only err towards an event.
+        SELECT format('NOT pg_catalog.record_image_ne(ROW(%s), ROW(%s))',
                       string_agg(format('OLD.%I', f.c), ', ' ORDER BY f.position),
                       string_agg(format('NEW.%I', f.c), ', ' ORDER BY f.position))
         INTO nothing_watched_changed

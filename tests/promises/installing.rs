@@ -1,0 +1,166 @@
+//! Installing and uninstalling: reviewed, repeatable, without trace.
+
+use daybook::database::{Side, connect};
+use daybook::install::{Wishes, install, print_install, print_uninstall, uninstall};
+
+use crate::harness::{CLINIC, Cluster, TRIGGERS, refused};
+
+/// Everything that a database and its cluster hold besides data, as text.
+const CATALOG: &str = "SELECT md5(string_agg(item, E'\\n' ORDER BY item)) || ' ' || count(*) FROM (
+    SELECT 'role ' || rolname FROM pg_roles
+    UNION ALL SELECT 'member ' || roleid::regrole::text || member::regrole::text FROM pg_auth_members
+    UNION ALL SELECT 'schema ' || nspname || coalesce(nspacl::text, '') FROM pg_namespace WHERE nspname !~ '^pg_(toast|temp)'
+    UNION ALL SELECT 'class ' || oid::regclass::text || relkind::text || coalesce(relacl::text, '') FROM pg_class
+              WHERE relnamespace NOT IN (SELECT oid FROM pg_namespace WHERE nspname ~ '^pg_(toast|temp|catalog)')
+    UNION ALL SELECT 'column ' || attrelid::regclass::text || attname::text || attacl::text FROM pg_attribute WHERE attacl <> '{}'
+    UNION ALL SELECT 'function ' || oid::regprocedure::text || md5(prosrc) || coalesce(proacl::text, '') FROM pg_proc WHERE oid > 16383
+    UNION ALL SELECT 'trigger ' || tgname || tgrelid::regclass::text || tgenabled::text FROM pg_trigger WHERE NOT tgisinternal
+    UNION ALL SELECT 'event trigger ' || evtname FROM pg_event_trigger
+    UNION ALL SELECT 'publication ' || pubname FROM pg_publication) AS items (item)";
+
+async fn catalog(client: &tokio_postgres::Client) -> String {
+    client.query_one(CATALOG, &[]).await.expect("reads the catalog").get(0)
+}
+
+#[tokio::test]
+async fn uninstalling_leaves_no_trace_and_the_ledger_only_where_told() {
+    let cluster = Cluster::start(); // of its own, since roles are the cluster's
+    let config = cluster.config("postgres", "postgres");
+    let client = connect(Side::Source, &config).await.expect("connects");
+    client.batch_execute(CLINIC).await.expect("creates the bill tables");
+    let before = catalog(&client).await;
+    let one = install(&config, &config, &Wishes::default()).await.expect("installs");
+    assert!(one.source_migrations > 0 && one.ledger_migrations > 0);
+    for attach in TRIGGERS {
+        client.batch_execute(attach).await.expect("attaches");
+    }
+    client
+        .batch_execute(
+            "INSERT INTO lab_bills (amount) VALUES (1); CREATE ROLE service LOGIN; GRANT daybook_consumer TO service",
+        )
+        .await
+        .expect("writes");
+    let installed = catalog(&client).await;
+    let two = install(&config, &config, &Wishes::default()).await.expect("installs again");
+    assert_eq!((two.source_migrations, two.ledger_migrations), (0, 0));
+    assert_eq!(two.identity, one.identity);
+    assert_eq!(catalog(&client).await, installed, "twice installed changes nothing");
+
+    // The vendor dropped one of the tables meanwhile.
+    client.batch_execute("DROP TABLE ultrasound_bills").await.expect("drops");
+    uninstall(&config, &config, false).await.expect("uninstalls from the source");
+    let rows = client
+        .query_one("SELECT to_regnamespace('daybook') IS NULL, count(*) FROM ledger.posting_rules", &[])
+        .await
+        .expect("looks");
+    assert_eq!((rows.get::<_, bool>(0), rows.get::<_, i64>(1)), (true, 4));
+    client.batch_execute("INSERT INTO lab_bills (amount) VALUES (2)").await.expect("the application goes on");
+    uninstall(&config, &config, true).await.expect("uninstalls");
+    client
+        .batch_execute("DROP ROLE service; DROP TABLE lab_bills, pharmacy_bills, consultation_invoices")
+        .await
+        .expect("drops");
+    client.batch_execute(CLINIC).await.expect("creates the bill tables anew");
+    assert_eq!(catalog(&client).await, before, "no trace is left");
+    uninstall(&config, &config, true).await.expect("uninstalling what is not there does nothing");
+}
+
+#[tokio::test]
+async fn the_printed_sql_installs_the_same_and_uninstalls_the_same() {
+    let cluster = Cluster::shared();
+    let (printed, installed) = (cluster.empty_database().await, cluster.empty_database().await);
+    let wishes = Wishes { time_zone: Some("UTC".into()), ..Wishes::default() };
+    let client = cluster.admin(&printed).await;
+    client.batch_execute(&print_install(&wishes).expect("prints")).await.expect("the printed SQL runs");
+    let config = cluster.config("postgres", &installed);
+    install(&config, &config, &wishes).await.expect("installs");
+    let other = cluster.admin(&installed).await;
+    assert_eq!(catalog(&client).await, catalog(&other).await);
+    let config = cluster.config("postgres", &printed);
+    let again = install(&config, &config, &wishes).await.expect("installs over the printed one");
+    assert_eq!((again.source_migrations, again.ledger_migrations), (0, 0), "the history of migrations is there");
+    client.batch_execute(&print_uninstall(true)).await.expect("the printed SQL uninstalls");
+    let empty = cluster.admin(&cluster.empty_database().await).await;
+    assert_eq!(catalog(&client).await, catalog(&empty).await);
+}
+
+#[tokio::test]
+async fn two_installations_at_once_take_turns() {
+    let cluster = Cluster::shared();
+    let config = cluster.config("postgres", &cluster.empty_database().await);
+    let wishes = Wishes::default();
+    let (a, b) = tokio::join!(install(&config, &config, &wishes), install(&config, &config, &wishes));
+    let (a, b) = (a.expect("installs"), b.expect("installs"));
+    let mut migrations = [a.source_migrations, b.source_migrations];
+    migrations.sort_unstable();
+    assert_eq!(migrations, [0, 7]);
+}
+
+#[tokio::test]
+async fn an_identity_is_fixed_and_nonsense_is_refused_before_anything_is_touched() {
+    let cluster = Cluster::shared();
+    let config = cluster.config("postgres", &cluster.empty_database().await);
+    let wish = |change: fn(&mut Wishes)| {
+        let mut wishes = Wishes::default();
+        change(&mut wishes);
+        wishes
+    };
+    for (wishes, part) in [
+        (wish(|w| w.time_zone = Some("Mars/Olympus".into())), "knows no time zone Mars/Olympus"),
+        (wish(|w| w.currency = Some("rupees".into())), "no ISO 4217 code"),
+        (wish(|w| w.minor_unit = Some(5)), "0, 2 or 3 decimals"),
+        (wish(|w| w.source = Some("main; DROP".into())), "no usable name"),
+    ] {
+        let error = install(&config, &config, &wishes).await.expect_err("is refused");
+        assert!(error.to_string().contains(part), "{error}");
+        assert_eq!(error.exit_code(), 2);
+    }
+    let client = connect(Side::Source, &config).await.expect("connects");
+    let schemas =
+        client.query_one("SELECT to_regnamespace('daybook') IS NULL AND to_regnamespace('ledger') IS NULL", &[]).await;
+    assert!(schemas.expect("looks").get::<_, bool>(0));
+    let yen = wish(|w| {
+        w.source = Some("site-1".into());
+        w.currency = Some("JPY".into());
+        w.minor_unit = Some(0);
+        w.time_zone = Some("Asia/Tokyo".into());
+    });
+    install(&config, &config, &yen).await.expect("installs");
+    install(&config, &config, &Wishes::default()).await.expect("keeps what is there");
+    let error = install(&config, &config, &wish(|w| w.currency = Some("EUR".into()))).await.expect_err("is refused");
+    assert!(error.to_string().contains("--currency EUR differs from JPY"), "{error}");
+}
+
+/// A member of daybook_owner who owns the bill table needs no superuser to attach it.
+#[tokio::test]
+async fn a_table_owner_with_membership_attaches_without_being_superuser() {
+    let clinic = crate::harness::Clinic::new().await;
+    let role = format!("owner_{}", clinic.database);
+    let sql = format!(
+        "CREATE ROLE {role}; GRANT daybook_owner TO {role}; GRANT CREATE ON SCHEMA public TO {role};
+                       SET ROLE {role}; CREATE TABLE own (id int PRIMARY KEY, amount numeric);
+                       SELECT daybook.attach('own', 'OWN', ARRAY['id'], ARRAY['amount']); INSERT INTO own VALUES (1, 1);
+                       RESET ROLE"
+    );
+    clinic.dba.batch_execute(&sql).await.expect("attaches");
+    assert_eq!(clinic.text("SELECT reference_type || reference_id FROM daybook.sync_queue").await, "OWN1");
+    assert_eq!(
+        clinic.text("SELECT proowner::regrole FROM pg_proc WHERE proname = 'capture_own'").await,
+        "daybook_owner"
+    );
+    clinic.dba.batch_execute("SELECT daybook.detach('own', discard_unfinished => true)").await.expect("detaches");
+    clinic.dba.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.expect("drops");
+}
+
+#[tokio::test]
+async fn only_mapped_columns_can_be_read_by_the_consumer() {
+    let clinic = crate::harness::Clinic::new().await;
+    clinic
+        .dba
+        .batch_execute("ALTER TABLE lab_bills ADD COLUMN diagnosis text; SET ROLE daybook_consumer")
+        .await
+        .expect("sets");
+    clinic.dba.batch_execute("SELECT id, amount FROM lab_bills").await.expect("reads mapped columns");
+    assert!(refused(&clinic.dba, "SELECT diagnosis FROM lab_bills").await.contains("permission denied"));
+    assert!(refused(&clinic.dba, "SELECT * FROM lab_bills").await.contains("permission denied"));
+}

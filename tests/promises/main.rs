@@ -1,0 +1,13 @@
+//! The promises, each kept by a test whose name states it, against real PostgreSQL servers that the tests start themselves.
+
+mod bad_input;
+mod billing_log;
+mod capture;
+mod command_line;
+mod consuming;
+mod harness;
+mod histories;
+mod house_rules;
+mod installing;
+mod journal;
+mod posting;
