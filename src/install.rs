@@ -77,8 +77,8 @@ const BUILT_IN_RULES: &[&str] = &[
 /// The chart of accounts that they post to.
 const BUILT_IN_ACCOUNTS: &str = include_str!("../rules/accounts.csv");
 
-/// Held while installing, so that two installations of one database take turns. The letters of "daybook".
-const ADVISORY_LOCK: i64 = 0x6461_7962_6f6f_6b;
+/// Held while installing, so that two installations of one database take turns.
+const ADVISORY_LOCK: i64 = i64::from_be_bytes(*b"daybook\0");
 
 /// What a person says of the source and its book at installation; what is left out keeps its present or default value.
 #[derive(Debug, Clone, Default)]

@@ -64,7 +64,8 @@ mod tests {
 
     #[test]
     fn a_reference_id_that_no_row_can_have_is_told_before_sql_sees_it() {
-        let table: &[(&str, &[&str], Option<&[&str]>)] = &[
+        type Row = (&'static str, &'static [&'static str], Option<&'static [&'static str]>);
+        let table: &[Row] = &[
             ("42", &["integer"], Some(&["42"])),
             ("-42", &["smallint"], Some(&["-42"])),
             ("99999999999", &["integer"], None),

@@ -1,3 +1,25 @@
+//! daybook keeps a ledger that is a function of a clinic's bills.
+//!
+//! An event says *that* a bill changed; its row says *what it is*. The queue carries keys, never amounts. To process an
+//! event is to synchronise its bill: lock it in the ledger, then read its row, compute the lines that it should have,
+//! compare them with the lines that it has, and post the difference as whole entries.
+//!
+//! The rooms, in the order in which data flows:
+//!
+//! | room | what it does |
+//! | --- | --- |
+//! | `sql/source`, `triggers/` | capture: the schema `daybook`, the trigger functions, attach and detach (SQL) |
+//! | [`queue`] | claims events, acknowledges them with their outcome, puts them back; dead letters |
+//! | [`capture`], [`key`] | what is known of an attached table, and the statement that reads its bills |
+//! | [`posting`] | the pure core: rule and row → desired lines → entries |
+//! | [`ledger`], `sql/ledger` | bills under lock, live entries, the append-only journal and its guards (SQL) |
+//! | [`synchronise`] | one batch: claim, lock, read, compute, post, acknowledge |
+//! | [`consumer`] | workers, what happens after errors, `run` and `drain` |
+//! | [`error`] | one map from error to what happens next |
+//! | [`settings`], [`options`], [`database`], [`sql`] | settings, connection strings, sessions, statements |
+//! | [`install`], [`status`] | what the commands of these names do |
+//! | [`demo`], [`private_server`] | a clinic at work, on a PostgreSQL that is gone afterwards |
+
 pub mod capture;
 pub mod consumer;
 pub mod database;

@@ -183,7 +183,7 @@ async fn execute(command: Command) -> Result<u8> {
             Ok(0)
         }
         Command::Drain { urls, workers, timeout } => {
-            if !timeout.is_finite() || timeout < 0.0 || timeout > 1e9 {
+            if !(0.0..=1e9).contains(&timeout) {
                 return Err(Error::Usage(format!("--timeout {timeout}: give seconds, 0 or more")));
             }
             let options = options(urls.resolve(workers)?);
