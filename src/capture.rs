@@ -181,7 +181,7 @@ fn read_expression(column: &MappedColumn) -> String {
     match column.reading {
         Reading::LocalDate => format!("daybook.local_date(bill.{name}, $2)"),
         Reading::Amount => format!("daybook.amount_text(bill.{name})"),
-        Reading::Text => format!("bill.{name}::text"),
+        Reading::Text => format!("daybook.bounded_text(bill.{name}::text)"),
     }
 }
 

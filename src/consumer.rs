@@ -98,7 +98,7 @@ pub async fn drain(options: Options, timeout: Duration) -> Result<Drained> {
         if started.elapsed() >= timeout {
             break Err(());
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     };
     let events = crew.events.clone();
     crew.finish().await;

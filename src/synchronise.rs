@@ -55,7 +55,8 @@ pub struct Failure {
     pub error: Error,
     /// What had been claimed.
     pub events: Vec<Event>,
-    /// Whether the table's definition or its rows could not be read, so that no bill of it can be synchronised.
+    /// Whether it is no bill's fault: the table's definition or its rows could not be read, or a lock that all its bills
+    /// need was not free. It uses up no attempt.
     pub of_the_table: bool,
 }
 
@@ -141,7 +142,8 @@ impl Worker {
         }
         let rule = ledger::load_rule(&self.ledger, &self.book, reference_type).await.map_err(Failure::of_the_table)?;
         let table = Table::load(&self.source, reference_type, &rule).await.map_err(Failure::of_the_table)?;
-        let time_zone = ledger::lock_book(&self.ledger, &self.book).await?.time_zone;
+        let book = ledger::lock_book(&self.ledger, &self.book).await.map_err(Failure::of_the_table)?;
+        let time_zone = book.time_zone;
         self.tables.insert(reference_type.into(), Prepared { table, rule, time_zone });
         Ok(())
     }
@@ -208,10 +210,10 @@ impl Worker {
     }
 
     /// Enqueues every bill of the table that the ledger holds something of; returns how many there are.
-    async fn enqueue_known_bills(&self, reference_type: &str, operation: &str) -> Result<usize> {
+    async fn enqueue_known_bills(&self, reference_type: &str, operation: &str) -> Result<usize, Failure> {
         let scope = Scope { book: &self.book, source: &self.source_name, reference_type };
         self.ledger.begin().await.doing("beginning on the ledger")?;
-        ledger::wait_for_batches(&self.ledger, scope).await?;
+        ledger::wait_for_batches(&self.ledger, scope).await.map_err(Failure::of_the_table)?;
         let mut count = 0;
         let mut last = String::new();
         loop {
@@ -254,10 +256,10 @@ impl Worker {
         let scope = Scope { book: &self.book, source: &self.source_name, reference_type };
 
         self.ledger.begin().await.doing("beginning on the ledger")?;
-        ledger::join_batches(&self.ledger, scope).await?;
+        ledger::join_batches(&self.ledger, scope).await.map_err(Failure::of_the_table)?;
         let mut statuses = ledger::lock_bills(&self.ledger, scope, &reference_ids).await?;
         ledger::check_rule(&self.ledger, &self.book, rule).await?;
-        let book = ledger::lock_book(&self.ledger, &self.book).await?;
+        let book = ledger::lock_book(&self.ledger, &self.book).await.map_err(Failure::of_the_table)?;
         if book.time_zone != *time_zone {
             return Err(Error::RuleChanged(reference_type.into()).into());
         }

@@ -134,12 +134,12 @@ async fn hostile_texts_in_mapped_columns_do_no_harm() {
     clinic.desk.execute(sql, &[&megabyte, &"'\"\\{}%s"]).await.expect("writes");
     clinic
         .write(
-            "INSERT INTO lab_bills (id, amount, payment_mode, invoice_number) VALUES (2, 10, E'\\u00a0cash\\t\\n', '')",
+            "INSERT INTO lab_bills (id, amount, payment_mode, invoice_number) VALUES (2, 10, E'\\u00a0cash\\t\\n', ''), (3, 10, rpad('cash', 2000) || 'x', 'A')",
         )
         .await;
-    assert_eq!(clinic.drain().await.parked, 1);
+    assert_eq!(clinic.drain().await.parked, 2, "a text that is cut short is not taken for its beginning");
     assert_eq!(clinic.balances("LAB", "2").await, "1000 10.00, 4200 -10.00");
-    assert!(clinic.text("SELECT length(reason) FROM daybook.sync_dead_letter").await.len() <= 3);
+    assert!(clinic.text("SELECT max(length(reason)) FROM daybook.sync_dead_letter").await.len() <= 3);
 }
 
 #[tokio::test]
@@ -157,9 +157,11 @@ async fn attaching_what_cannot_be_captured_is_refused_with_a_way_out() {
         CREATE TABLE blind_key (id text COLLATE blind PRIMARY KEY);
         CREATE VIEW view_of_bills AS SELECT * FROM lab_bills;
         CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child () INHERITS (parent);
+        CREATE TABLE years (id int PRIMARY KEY) PARTITION BY LIST (id); CREATE TABLE year_2024 PARTITION OF years DEFAULT;
         CREATE TEMPORARY TABLE fleeting (id int PRIMARY KEY);"#;
     clinic.dba.batch_execute(sql).await.expect("creates");
     let table = [
+        ("'year_2024', 'T', ARRAY['id'], ARRAY['id']", "is a partition", "partitioned table"),
         ("'no_key', 'T', ARRAY['id'], ARRAY['amount']", "may be null", "SET NOT NULL"),
         ("'nullable', 'T', ARRAY['id'], ARRAY['amount']", "may be null", "SET NOT NULL"),
         ("'float_key', 'T', ARRAY['id'], ARRAY['amount']", "of type double precision", "unique column"),

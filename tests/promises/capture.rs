@@ -597,8 +597,31 @@ async fn a_dropped_table_waits_with_an_alert_and_can_be_given_up() {
     clinic.write("INSERT INTO lab_bills (id, amount, invoice_number) VALUES (1, 10, 'A')").await;
     clinic.dba.batch_execute("DROP TABLE lab_bills").await.expect("the vendor's DROP TABLE does not fail");
     assert_eq!(clinic.drain_for(Duration::from_millis(300)).await.unfinished, 1);
-    let alert = clinic.text("SELECT message FROM daybook.current_alerts").await;
-    assert!(alert.contains("lab_bills was dropped"), "{alert}");
+    let alert = clinic
+        .text("SELECT string_agg(alert_type || ' ' || message, ' ' ORDER BY 1) FROM daybook.current_alerts AS a")
+        .await;
+    assert!(alert.contains("TABLE_DROPPED") && alert.contains("TABLE_UNREADABLE"), "{alert}");
+    assert_eq!(alert.matches("lab_bills was dropped").count(), 2, "{alert}");
     clinic.dba.batch_execute("SELECT daybook.detach(relation, discard_unfinished => true) FROM daybook.sync_source WHERE reference_type = 'LAB'").await.expect("detaches");
     clinic.drain().await;
+}
+
+#[tokio::test]
+async fn a_trigger_that_was_disabled_or_is_missing_on_a_partition_is_alerted() {
+    let clinic = Clinic::new().await;
+    assert_eq!(clinic.text("SELECT count(*) FROM daybook.current_alerts").await, "0");
+    clinic.dba.batch_execute("ALTER TABLE lab_bills DISABLE TRIGGER daybook_capture").await.expect("disables");
+    let sql = "CREATE TABLE scans (id bigint PRIMARY KEY) PARTITION BY RANGE (id);
+               SELECT daybook.attach('scans', 'SCAN', ARRAY['id'], ARRAY['id']);
+               CREATE TABLE scans_1 PARTITION OF scans FOR VALUES FROM (1) TO (100)"; // TRUNCATE triggers are not cloned
+    clinic.dba.batch_execute(sql).await.expect("attaches");
+    let alerts = "SELECT string_agg(alert_type || ' ' || cause, ', ' ORDER BY cause) FROM daybook.current_alerts";
+    assert_eq!(clinic.text(alerts).await, "CAPTURE_INCOMPLETE LAB, CAPTURE_INCOMPLETE SCAN");
+    clinic.dba.batch_execute(crate::harness::TRIGGERS[2]).await.expect("attaches again");
+    clinic
+        .dba
+        .batch_execute("SELECT daybook.attach('scans', 'SCAN', ARRAY['id'], ARRAY['id'])")
+        .await
+        .expect("attaches again");
+    assert_eq!(clinic.text(alerts).await, "");
 }

@@ -374,3 +374,17 @@ async fn a_truncate_waits_for_the_batches_that_read_before_it() {
     clinic.drain().await;
     assert_eq!(clinic.ledger_text("SELECT state FROM ledger.sync_master_status").await, "retained");
 }
+
+/// Closing a period may take its time; no bill is to blame.
+#[tokio::test]
+async fn waiting_for_a_book_that_is_being_closed_uses_up_no_attempt() {
+    let clinic = Clinic::new().await;
+    clinic.configure("table_retry_seconds", "0.1").await;
+    clinic.accountant.batch_execute("BEGIN; SELECT FROM ledger.books FOR UPDATE").await.expect("locks the book");
+    pharmacy_bill(&clinic, "2024-03-05").await;
+    assert_eq!(clinic.drain_for(Duration::from_secs(6)).await.unfinished, 1);
+    assert_eq!(clinic.text("SELECT attempts FROM daybook.sync_queue").await, "0");
+    clinic.accountant.batch_execute("COMMIT").await.expect("unlocks");
+    clinic.drain().await;
+    clinic.assert_ledger_equals_bills().await;
+}

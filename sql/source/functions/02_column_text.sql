@@ -1,6 +1,13 @@
--- Purpose: how the consumer reads amounts and dates of a bill: as exact text, by overloads, so that a column whose type
---          the vendor changes is read by its new meaning or refused, never by a stale plan.
+-- Purpose: how the consumer reads a bill's columns: as exact text, amounts and dates by overloads, so that a column whose
+--          type the vendor changes is read by its new meaning or refused, never by a stale plan.
 -- Inputs: the value; for local_date the book's time zone. Touches: no table.
+
+-- A text that is too long to mean anything is cut short, so that a batch has a bound in memory; the dots keep what is left
+-- of it from being taken for a value.
+CREATE OR REPLACE FUNCTION daybook.bounded_text(text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$SELECT CASE WHEN pg_catalog.length($1) OPERATOR(pg_catalog.>) 1000
+                     THEN pg_catalog.left($1, 1000) OPERATOR(pg_catalog.||) '...' ELSE $1 END$$;
+
 CREATE OR REPLACE FUNCTION daybook.amount_text(numeric) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'SELECT $1::pg_catalog.text';
 CREATE OR REPLACE FUNCTION daybook.amount_text(double precision) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -16,7 +23,7 @@ CREATE OR REPLACE FUNCTION daybook.amount_text(bigint) RETURNS text LANGUAGE sql
 CREATE OR REPLACE FUNCTION daybook.amount_text(money) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
     AS 'SELECT $1::pg_catalog.numeric::pg_catalog.text';
 CREATE OR REPLACE FUNCTION daybook.amount_text(text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS 'SELECT $1';
+    AS 'SELECT daybook.bounded_text($1)';
 
 -- The day in the book's zone, in ISO form; a timestamp without zone counts as local. Infinite dates pass as
 -- 'infinity' for the posting core to park.

@@ -68,6 +68,9 @@ BEGIN
             USING HINT = 'Attach a permanent table of this database.';
     ELSIF schema_name IN ('daybook', 'ledger', 'pg_catalog', 'information_schema') THEN
         RAISE EXCEPTION '% is not a bill table', relation USING HINT = 'Attach a table of the application.';
+    ELSIF class.relispartition THEN
+        RAISE EXCEPTION '% is a partition', relation
+            USING HINT = 'Attach the partitioned table that it belongs to.';
     ELSIF class.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = relation) THEN
         RAISE EXCEPTION '% has inheriting tables, and writes to those fire no trigger of it', relation
             USING HINT = 'Attach tables without children, or make it a partitioned table.';

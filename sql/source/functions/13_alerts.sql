@@ -42,6 +42,23 @@ CREATE OR REPLACE VIEW daybook.current_alerts AS
     WHERE resolved_at IS NULL
     GROUP BY reference_type
     UNION ALL
+    SELECT 'CAPTURE_INCOMPLETE', reference_type, 'critical', 'open',
+           format('a trigger of daybook on %s or a partition of it is missing or disabled, so changes are lost: run its file '
+                  || 'in triggers/ again, then SELECT daybook.suspend(%L), daybook.resume(%L) to have it reconciled',
+                  relation_name, relation_name, relation_name),
+           '{}', clock_timestamp()
+    FROM daybook.sync_source
+    JOIN pg_catalog.pg_class AS c ON c.oid = relation
+    WHERE suspended_at IS NULL AND NOT daybook.capture_is_whole(relation)
+    UNION ALL
+    SELECT 'TABLE_DROPPED', reference_type, 'critical', 'open',
+           format('%s was dropped; its bills keep their entries. Give it up: SELECT daybook.detach(relation, '
+                  || 'discard_unfinished => true) FROM daybook.sync_source WHERE reference_type = %L',
+                  relation_name, reference_type),
+           '{}', clock_timestamp()
+    FROM daybook.sync_source AS s
+    WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = s.relation)
+    UNION ALL
     SELECT 'SYSTEM_DOWN', source, 'critical', 'open',
            'events are waiting, and no consumer has given a sign of life for a minute: start `daybook run`',
            jsonb_build_object('oldest_event_at', min(enqueued_at)), min(enqueued_at) + interval '1 minute'

@@ -18,10 +18,13 @@ BEGIN
     FOR function_to_call IN
         SELECT p.oid FROM pg_catalog.pg_proc AS p
         WHERE p.pronamespace = 'daybook'::regnamespace
-          AND p.proname IN ('key_text', 'amount_text', 'local_date', 'key_expression', 'older_transactions_ended',
+          AND p.proname IN ('key_text', 'bounded_text', 'amount_text', 'local_date', 'key_expression', 'older_transactions_ended',
                             'refresh_capture', 'raise_alert', 'resolve_alert', 'make_audit_log_partitions')
     LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO daybook_consumer', function_to_call);
     END LOOP;
+    -- A view's functions run with the rights of whoever looks at it.
+    GRANT EXECUTE ON FUNCTION daybook.capture_is_whole(regclass), daybook.relation_parts(regclass)
+        TO daybook_consumer, daybook_reader;
 END
 $grants$;
