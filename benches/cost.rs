@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use daybook::consumer::{self, Options};
 use daybook::database::{Side, connect, parse_url};
-use daybook::install::{Wishes, install};
+use daybook::identity::Wishes;
+use daybook::install::install;
 use daybook::private_server::PrivateServer;
 use tokio_postgres::Client;
 

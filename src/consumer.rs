@@ -14,6 +14,7 @@ use tokio_postgres::Config;
 
 use crate::database::{Session, Side, connect_as_consumer};
 use crate::error::{Doing, Error, NextStep, Result};
+use crate::housekeeping::Housekeeper;
 use crate::posting::Parked;
 use crate::queue::{self, Claim, Event};
 use crate::settings::Settings;
@@ -68,11 +69,11 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result
     loop {
         tokio::select! {
             () = &mut shutdown => break,
-            () = tokio::time::sleep(HOUSEKEEPING_INTERVAL) => housekeeper.keep_house(&crew).await,
+            () = tokio::time::sleep(HOUSEKEEPING_INTERVAL) => housekeeper.keep_house(crew.finished()).await,
         }
     }
-    crew.finish().await;
-    housekeeper.keep_house_last().await;
+    let finished = crew.finish().await;
+    housekeeper.keep_house(finished).await;
     tracing::info!("ended, after the batches under way");
     Ok(())
 }
@@ -84,7 +85,7 @@ pub async fn drain(options: Options, timeout: Duration) -> Result<Drained> {
     let mut next_housekeeping = Instant::now();
     let ended = loop {
         if Instant::now() >= next_housekeeping {
-            housekeeper.keep_house(&crew).await;
+            housekeeper.keep_house(crew.finished()).await;
             next_housekeeping = Instant::now() + HOUSEKEEPING_INTERVAL;
         }
         match housekeeper.queue_is_empty().await {
@@ -100,17 +101,12 @@ pub async fn drain(options: Options, timeout: Duration) -> Result<Drained> {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
-    let events = crew.events.clone();
-    crew.finish().await;
-    housekeeper.keep_house_last().await;
+    let finished = crew.finish().await;
+    housekeeper.keep_house(finished).await;
     let count = "SELECT (SELECT count(*) FROM daybook.sync_dead_letter WHERE resolved_at IS NULL),
                         (SELECT count(*) FROM daybook.sync_queue)";
     let counts = housekeeper.session.query_one(count, &[]).await.doing("counting what is left")?;
-    Ok(Drained {
-        events: events.load(Ordering::Relaxed),
-        parked: counts.get(0),
-        unfinished: if ended.is_ok() { 0 } else { counts.get(1) },
-    })
+    Ok(Drained { events: finished, parked: counts.get(0), unfinished: if ended.is_ok() { 0 } else { counts.get(1) } })
 }
 
 /// The workers of this process.
@@ -133,14 +129,20 @@ impl Crew {
         Ok((Crew { workers, stop, events }, housekeeper))
     }
 
-    /// Lets each worker finish its batch.
-    async fn finish(self) {
+    /// How many events were finished so far.
+    fn finished(&self) -> u64 {
+        self.events.load(Ordering::Relaxed)
+    }
+
+    /// Lets each worker finish its batch; returns how many events were finished in all.
+    async fn finish(self) -> u64 {
         let _ = self.stop.send(true);
         for worker in self.workers {
             if let Err(error) = worker.await {
                 tracing::error!("a worker ended by itself: {error}");
             }
         }
+        self.events.load(Ordering::Relaxed)
     }
 }
 
@@ -369,75 +371,6 @@ async fn resolve_table_alert(worker: &Worker, reference_type: &str) -> Result<()
         .await
         .doing("resolving an alert")?;
     Ok(())
-}
-
-/// What a process does beside its workers: a sign of life, and alerts whose cause is gone.
-struct Housekeeper {
-    config: Config,
-    session: Session,
-    process: String,
-    started_at: chrono::DateTime<chrono::Utc>,
-    workers: i32,
-    finished: i64,
-    partitions_made_on: Option<chrono::NaiveDate>,
-}
-
-impl Housekeeper {
-    async fn connect(config: Config, workers: usize) -> Result<Housekeeper> {
-        let session = connect_as_consumer(Side::Source, &config).await?;
-        let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        Ok(Housekeeper {
-            config,
-            session,
-            process: format!("{host}:{}", std::process::id()),
-            started_at: chrono::Utc::now(),
-            workers: workers as i32,
-            finished: 0,
-            partitions_made_on: None,
-        })
-    }
-
-    async fn reconnect(&mut self) {
-        match connect_as_consumer(Side::Source, &self.config).await {
-            Ok(session) => self.session = session,
-            Err(error) => tracing::warn!("waiting: {error}"),
-        }
-    }
-
-    async fn queue_is_empty(&self) -> Result<bool> {
-        let row = self.session.query_one("SELECT NOT EXISTS (SELECT FROM daybook.sync_queue)", &[]).await;
-        Ok(row.doing("looking whether the queue is empty")?.get(0))
-    }
-
-    async fn keep_house(&mut self, crew: &Crew) {
-        self.finished = crew.events.load(Ordering::Relaxed) as i64;
-        self.keep_house_last().await;
-    }
-
-    async fn keep_house_last(&mut self) {
-        if let Err(error) = self.try_to_keep_house().await {
-            tracing::warn!("housekeeping: {error}");
-            self.reconnect().await;
-        }
-    }
-
-    async fn try_to_keep_house(&mut self) -> Result<()> {
-        let version = env!("CARGO_PKG_VERSION");
-        self.session
-            .execute(sql::HEARTBEAT, &[&self.process, &version, &self.workers, &self.started_at, &self.finished])
-            .await
-            .doing("giving a sign of life")?;
-        self.session.execute(sql::RESOLVE_DIRTY_TABLES, &[]).await.doing("resolving alerts")?;
-        let today = chrono::Utc::now().date_naive();
-        if self.partitions_made_on != Some(today) {
-            self.session
-                .execute("SELECT daybook.make_audit_log_partitions($1)", &[&today])
-                .await
-                .doing("making partitions of the audit log")?;
-            self.partitions_made_on = Some(today);
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

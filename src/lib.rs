@@ -13,11 +13,11 @@
 //! | [`capture`], [`key`] | what is known of an attached table, and the statement that reads its bills |
 //! | [`posting`] | the pure core: rule and row → desired lines → entries |
 //! | [`ledger`], `sql/ledger` | bills under lock, live entries, the append-only journal and its guards (SQL) |
-//! | [`synchronise`] | one batch: claim, lock, read, compute, post, acknowledge |
-//! | [`consumer`] | workers, what happens after errors, `run` and `drain` |
+//! | [`synchronise`], [`judgement`] | one batch: claim, lock, read, compute, post, acknowledge; what becomes of each bill |
+//! | [`consumer`], [`housekeeping`] | workers, what happens after errors, `run` and `drain`; signs of life |
 //! | [`error`] | one map from error to what happens next |
 //! | [`settings`], [`options`], [`database`], [`sql`] | settings, connection strings, sessions, statements |
-//! | [`install`], [`status`] | what the commands of these names do |
+//! | [`install`], [`identity`], [`status`] | what the commands of these names do |
 //! | [`demo`], [`private_server`] | a clinic at work, on a PostgreSQL that is gone afterwards |
 
 pub mod capture;
@@ -25,7 +25,10 @@ pub mod consumer;
 pub mod database;
 pub mod demo;
 pub mod error;
+pub mod housekeeping;
+pub mod identity;
 pub mod install;
+pub mod judgement;
 pub mod key;
 pub mod ledger;
 pub mod options;

@@ -11,7 +11,8 @@ use clap::{Args, Parser, Subcommand};
 use daybook::consumer::{self, Options};
 use daybook::demo;
 use daybook::error::{Error, Result};
-use daybook::install::{self, Wishes};
+use daybook::identity::Wishes;
+use daybook::install;
 use daybook::options::Databases;
 use daybook::status;
 

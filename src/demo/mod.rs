@@ -14,7 +14,8 @@ use tokio_postgres::{Client, Config};
 use crate::consumer::{self, Options};
 use crate::database::{Side, connect, parse_url, quote_identifier};
 use crate::error::{Doing, Error, Result};
-use crate::install::{Wishes, install};
+use crate::identity::Wishes;
+use crate::install::install;
 use crate::private_server::PrivateServer;
 
 /// How many sessions the simulated application has.

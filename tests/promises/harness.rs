@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use daybook::consumer::{self, Drained, Options};
 use daybook::database::{Side, connect, parse_url};
-use daybook::install::{Wishes, install};
+use daybook::identity::Wishes;
+use daybook::install::install;
 use daybook::private_server::PrivateServer;
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, Config};

@@ -1,7 +1,8 @@
 //! Installing and uninstalling: reviewed, repeatable, without trace.
 
 use daybook::database::{Side, connect};
-use daybook::install::{Wishes, install, print_install, print_uninstall, uninstall};
+use daybook::identity::Wishes;
+use daybook::install::{install, print_install, print_uninstall, uninstall};
 
 use crate::harness::{CLINIC, Cluster, TRIGGERS, refused};
 
