@@ -120,6 +120,38 @@ async fn run_posts_until_a_signal_and_then_finishes_its_batch() {
     let _ = std::fs::remove_file(file);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_killed_again_and_again_lose_nothing_and_post_nothing_twice() {
+    let clinic = Clinic::with_ledger_elsewhere().await;
+    clinic.configure("queue_batch_size", "20").await;
+    let source = url(&clinic);
+    let ledger = Cluster::elsewhere().server.url("postgres", clinic.ledger.get_dbname().expect("a database"));
+    for round in 0..8_u64 {
+        let mut running = daybook(&["run", "--source-url", &source, "--ledger-url", &ledger]);
+        let mut running = running.stderr(Stdio::null()).spawn().expect("starts");
+        for step in 0..6 {
+            let sql = format!(
+                "INSERT INTO lab_bills (amount, invoice_number) SELECT g, 'A' FROM generate_series(1, 60) AS g;
+                 UPDATE lab_bills SET amount = amount + 1, payment_mode = 'card' WHERE id % 7 = {step};
+                 DELETE FROM lab_bills WHERE id % 31 = {}",
+                round + step
+            );
+            clinic.write(&sql).await;
+            tokio::time::sleep(Duration::from_millis(15 + round * 7)).await;
+        }
+        running.kill().expect("kills with SIGKILL");
+        running.wait().expect("is gone");
+    }
+    clinic.drain().await;
+    clinic.assert_ledger_equals_bills().await;
+    assert_eq!(
+        clinic
+            .text("SELECT count(*) FROM (SELECT FROM daybook.sync_audit_log GROUP BY seq HAVING count(*) > 1) AS t")
+            .await,
+        "0"
+    );
+}
+
 fn signal(child: &std::process::Child, signal: &str) {
     Command::new("kill").arg(signal).arg(child.id().to_string()).status().expect("signals");
 }

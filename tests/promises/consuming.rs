@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use daybook::consumer;
 
-use crate::harness::{Clinic, pharmacy_bill};
+use crate::harness::{Clinic, Cluster, pharmacy_bill};
 
 #[tokio::test]
 async fn an_event_with_a_lower_id_that_commits_later_is_not_lost_and_gaps_are_no_matter() {
@@ -231,14 +231,18 @@ async fn a_default_isolation_level_of_the_database_changes_nothing() {
 /// With `synchronous_commit = off` a commit is visible before it is durable; what was posted is durable.
 #[tokio::test]
 async fn what_was_read_is_durable_before_it_is_posted() {
-    let clinic = Clinic::with_ledger_elsewhere().await;
-    clinic
-        .write("SET synchronous_commit = off; INSERT INTO lab_bills (id, amount, invoice_number) VALUES (1, 10, 'A')")
-        .await;
+    // A cluster of its own: any other durable commit would flush this one along.
+    let cluster = Cluster::start();
+    let clinic = Clinic::with_source_on(&cluster).await;
+    // The WAL writer flushes the first asynchronous commit that it meets, and then not before its delay of ten seconds.
+    clinic.write("SET synchronous_commit = off; INSERT INTO lab_bills (id, amount) VALUES (9, 10)").await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    clinic.write("INSERT INTO lab_bills (id, amount, invoice_number) VALUES (1, 10, 'A')").await;
     let committed = clinic.text("SELECT pg_current_wal_insert_lsn()").await;
+    let durable = format!("SELECT pg_current_wal_flush_lsn() >= '{committed}'::pg_lsn");
+    assert_eq!(clinic.text(&durable).await, "false", "the commit is visible, and not durable");
     clinic.drain().await;
     assert_eq!(clinic.balances("LAB", "1").await, "1000 10.00, 4200 -10.00");
-    let durable = format!("SELECT pg_current_wal_flush_lsn() >= '{committed}'::pg_lsn");
     assert_eq!(clinic.text(&durable).await, "true");
 }
 
@@ -288,7 +292,7 @@ async fn a_table_locked_by_ddl_waits_without_using_up_attempts_and_the_others_go
     clinic.write("INSERT INTO lab_bills (id, amount, invoice_number) VALUES (1, 10, 'A'); INSERT INTO ultrasound_bills (id, total_amount, invoice_number) VALUES (1, 10, 'A')").await;
     clinic.dba.batch_execute("BEGIN; LOCK TABLE lab_bills IN ACCESS EXCLUSIVE MODE").await.expect("locks");
     let vendor = async {
-        let other = crate::harness::Cluster::shared().admin(&clinic.database).await;
+        let other = Cluster::shared().admin(&clinic.database).await;
         let posted = "SELECT count(*) FROM ledger.journal_entries";
         while other.query_one(posted, &[]).await.expect("counts").get::<_, i64>(0) == 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -136,7 +136,12 @@ impl Clinic {
 
     /// Source and ledger in two clusters.
     pub async fn with_ledger_elsewhere() -> Clinic {
-        let (cluster, elsewhere) = (Cluster::shared(), Cluster::elsewhere());
+        Clinic::with_source_on(Cluster::shared()).await
+    }
+
+    /// The source in a cluster of its own, the ledger elsewhere.
+    pub async fn with_source_on(cluster: &Cluster) -> Clinic {
+        let elsewhere = Cluster::elsewhere();
         let (database, other) = (cluster.clinic_database().await, elsewhere.clinic_database().await);
         Clinic::of(cluster, &database, elsewhere, &other).await
     }

@@ -233,7 +233,7 @@ async fn a_close_that_commits_while_a_batch_waits_is_respected() {
 async fn a_changed_rule_is_taken_up_and_named_by_its_entries() {
     let clinic = Clinic::new().await;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let running = tokio::spawn(daybook::consumer::run(clinic.options(2), async {
+    let running = tokio::spawn(daybook::consumer::run(clinic.options(1), async {
         let _ = stopped.await;
     }));
     clinic.write("INSERT INTO lab_bills (id, amount, invoice_number) VALUES (1, 10, 'A')").await;
