@@ -217,7 +217,9 @@ async fn a_close_that_commits_while_a_batch_waits_is_respected() {
         let waiting =
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
                        AND query LIKE '%lock_book%'";
+        let started = std::time::Instant::now();
         while clinic.text(waiting).await == "0" {
+            assert!(started.elapsed().as_secs() < 10, "the batch waits for the book");
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
         closer
