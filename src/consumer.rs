@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use backon::BackoffBuilder;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_postgres::Config;
 
 use crate::database::{Session, Side, connect_as_consumer};
@@ -74,6 +75,7 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result
     }
     let finished = crew.finish().await;
     housekeeper.keep_house(finished).await;
+    housekeeper.leave().await;
     tracing::info!("ended, after the batches under way");
     Ok(())
 }
@@ -103,6 +105,7 @@ pub async fn drain(options: Options, timeout: Duration) -> Result<Drained> {
     };
     let finished = crew.finish().await;
     housekeeper.keep_house(finished).await;
+    housekeeper.leave().await;
     let count = "SELECT (SELECT count(*) FROM daybook.sync_dead_letter WHERE resolved_at IS NULL),
                         (SELECT count(*) FROM daybook.sync_queue)";
     let counts = housekeeper.session.query_one(count, &[]).await.doing("counting what is left")?;
@@ -111,7 +114,8 @@ pub async fn drain(options: Options, timeout: Duration) -> Result<Drained> {
 
 /// The workers of this process.
 struct Crew {
-    workers: Vec<tokio::task::JoinHandle<()>>,
+    /// Dropping the crew ends them at once, wherever they are; a crash at any point repeats harmlessly.
+    workers: JoinSet<()>,
     stop: watch::Sender<bool>,
     events: Arc<AtomicU64>,
 }
@@ -124,8 +128,10 @@ impl Crew {
         let (stop, stopped) = watch::channel(false);
         let events = Arc::new(AtomicU64::new(0));
         let shared = Shared { options, stop: stopped, events: events.clone() };
-        let workers =
-            (0..shared.options.workers.max(1)).map(|index| tokio::spawn(work(shared.clone(), index))).collect();
+        let mut workers = JoinSet::new();
+        for index in 0..shared.options.workers.max(1) {
+            workers.spawn(work(shared.clone(), index));
+        }
         Ok((Crew { workers, stop, events }, housekeeper))
     }
 
@@ -135,10 +141,10 @@ impl Crew {
     }
 
     /// Lets each worker finish its batch; returns how many events were finished in all.
-    async fn finish(self) -> u64 {
+    async fn finish(mut self) -> u64 {
         let _ = self.stop.send(true);
-        for worker in self.workers {
-            if let Err(error) = worker.await {
+        while let Some(ended) = self.workers.join_next().await {
+            if let Err(error) = ended {
                 tracing::error!("a worker ended by itself: {error}");
             }
         }
@@ -270,7 +276,7 @@ async fn step(worker: &mut Worker, settings: &Settings, reference_type: &str, cl
         let Failure { error, events: claimed, of_the_table } = failure;
         match (error.next_step(), of_the_table) {
             (_, true) | (NextStep::Halt | NextStep::Wait, false) => {
-                tracing::warn!(reference_type, "its events wait: {error}");
+                tracing::warn!(reference_type, "{error}");
                 if matches!(error.next_step(), NextStep::Halt | NextStep::Park) {
                     raise_table_alert(worker, reference_type, &error).await?;
                 }
@@ -329,7 +335,9 @@ async fn give_back(
         let parked = match error.next_step() {
             NextStep::Park => Parked::new(
                 format!("the database refuses it: {error}"),
-                "Correct the row, or the posting rule; it is tried again when the row changes.",
+                format!(
+                    "Correct the row; or the rule or chart of accounts, and SELECT daybook.retry('{reference_type}', …)."
+                ),
             ),
             _ => Parked::new(
                 format!("failed {attempts} times, the last time with: {error}"),

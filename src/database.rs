@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use tokio_postgres::config::{Config, SslMode};
+use tokio_postgres::config::{Config, Host, SslMode};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Row, Statement};
 
@@ -32,11 +32,10 @@ impl Side {
 
 /// Parses a connection string, in URL or key-value form.
 pub fn parse_url(side: Side, url: &str) -> Result<Config> {
-    let mut config = Config::from_str(url).map_err(|error| {
+    let mut config = Config::from_str(url).map_err(|_| {
         Error::Usage(format!(
-            "the {} URL is not a PostgreSQL connection string: {}. Write postgresql://user@host:5432/database",
-            side.name(),
-            explain(&error)
+            "the {} URL is not a PostgreSQL connection string: write postgresql://user@host:5432/database",
+            side.name()
         ))
     })?;
     if config.get_ssl_mode() == SslMode::Require {
@@ -66,7 +65,8 @@ pub fn parse_url(side: Side, url: &str) -> Result<Config> {
 /// Connects as the login role itself, for installing and for looking.
 pub async fn connect(side: Side, config: &Config) -> Result<Client> {
     let unreachable = |error: &tokio_postgres::Error| {
-        Error::Unreachable(format!("cannot connect to the {} database: {}", side.name(), explain(error)))
+        let place = place(config);
+        Error::Unreachable(format!("cannot connect to the {} database ({place}): {}", side.name(), explain(error)))
     };
     let (client, connection) = config.connect(NoTls).await.map_err(|error| unreachable(&error))?;
     tokio::spawn(async move {
@@ -80,6 +80,17 @@ pub async fn connect(side: Side, config: &Config) -> Result<Client> {
         .map_err(|error| unreachable(&error))?;
     check_version(side, version.get(0), version.get(1))?;
     Ok(client)
+}
+
+/// Where a connection goes, without the password.
+fn place(config: &Config) -> String {
+    let host = match config.get_hosts().first() {
+        Some(Host::Tcp(host)) => format!("host {host}, port {}", config.get_ports().first().unwrap_or(&5432)),
+        Some(Host::Unix(path)) => format!("socket in {}", path.display()),
+        None => "no host".into(),
+    };
+    let named = |what, name: Option<&str>| name.map(|name| format!(", {what} {name}")).unwrap_or_default();
+    host + &named("user", config.get_user()) + &named("database", config.get_dbname())
 }
 
 fn check_version(side: Side, number: i32, name: String) -> Result<()> {
@@ -188,9 +199,10 @@ pub async fn connect_as_consumer(side: Side, config: &Config) -> Result<Session>
     }
     client.batch_execute("SET ROLE daybook_consumer").await.map_err(|error| {
         Error::Unreachable(format!(
-            "the login role may not act as daybook_consumer on the {} database: {}. Grant it: GRANT daybook_consumer TO …",
+            "the login role may not act as daybook_consumer on the {} database: {}. Say there: GRANT daybook_consumer TO {}",
             side.name(),
-            explain(&error)
+            explain(&error),
+            quote_identifier(config.get_user().unwrap_or("…"))
         ))
     })?;
     client

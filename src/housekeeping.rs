@@ -3,7 +3,7 @@
 use tokio_postgres::Config;
 
 use crate::database::{Session, Side, connect_as_consumer};
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Result, explain};
 use crate::sql;
 
 /// What a process does beside its workers: a sign of life, and alerts whose cause is gone.
@@ -50,6 +50,14 @@ impl Housekeeper {
         if let Err(error) = self.try_to_keep_house().await {
             tracing::warn!("housekeeping: {error}");
             self.reconnect().await;
+        }
+    }
+
+    /// Takes the sign of life away when the process ends in order.
+    pub async fn leave(&self) {
+        let sql = "DELETE FROM daybook.sync_system_health WHERE process = $1";
+        if let Err(error) = self.session.execute(sql, &[&self.process]).await {
+            tracing::warn!("housekeeping: {}", explain(&error));
         }
     }
 

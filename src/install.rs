@@ -165,7 +165,9 @@ impl Script {
     /// The same as one text for psql, with the migrations' history, so that `daybook install` finds it in place.
     fn print(&self, identity: &Identity) -> Result<String> {
         let mut script = format!(
-            "-- daybook {}, {} side. Review, then run once in the {} database:\n--     psql --set ON_ERROR_STOP=1 --file …\nBEGIN;\nSET LOCAL lock_timeout = '5s';\n\n",
+            "-- daybook {}: the {} side, for the {} database. Where source and ledger are two databases, cut here, and run each\n\
+             -- part in its own: psql --set ON_ERROR_STOP=1 --file …\n\
+             BEGIN;\nSET LOCAL lock_timeout = '5s';\nSET LOCAL client_min_messages = warning;\n\n",
             env!("CARGO_PKG_VERSION"),
             self.side.name(),
             self.side.name(),
@@ -237,7 +239,11 @@ fn ledger_data(identity: &Identity) -> Result<String> {
         "INSERT INTO ledger.books (book, currency, minor_unit, time_zone)\nVALUES ({book}, {}, {}, {}) ON CONFLICT DO NOTHING;\n",
         quote_literal(&identity.currency),
         identity.minor_unit,
-        quote_literal(&identity.time_zone)
+        // Empty in a printed script that was not told the zone: the server's own, as install would take it.
+        match identity.time_zone.as_str() {
+            "" => "current_setting('TimeZone')".to_string(),
+            zone => quote_literal(zone),
+        }
     );
     for account in BUILT_IN_ACCOUNTS.lines().skip(1) {
         let values: Vec<String> = account.split(',').map(quote_literal).collect();
@@ -292,8 +298,8 @@ async fn check_right_to_install(client: &Client, side: Side) -> Result<()> {
         return Ok(());
     }
     Err(Error::Unreachable(format!(
-        "role {} lacks the rights to install on the {} database {}: installing needs a superuser, or a role with CREATEROLE \
-         and CREATE on the database",
+        "role {} lacks the rights on the {} database {}: installing and uninstalling take a superuser (before PostgreSQL 16 also a \
+         role with CREATEROLE and CREATE on the database)",
         row.get::<_, String>(1),
         side.name(),
         row.get::<_, String>(2)
@@ -307,7 +313,7 @@ pub fn print_install(wishes: &Wishes) -> Result<String> {
         book: wishes.book.clone().unwrap_or("main".into()),
         currency: wishes.currency.clone().unwrap_or("INR".into()),
         minor_unit: wishes.minor_unit.unwrap_or(2),
-        time_zone: wishes.time_zone.clone().unwrap_or("UTC".into()),
+        time_zone: wishes.time_zone.clone().unwrap_or_default(),
     };
     check_identity(&identity)?;
     Ok(LEDGER.print(&identity)? + "\n" + &SOURCE.print(&identity)?)
@@ -316,18 +322,33 @@ pub fn print_install(wishes: &Wishes) -> Result<String> {
 const UNINSTALL_SOURCE: &str = include_str!("../sql/source/uninstall.sql");
 const UNINSTALL_LEDGER: &str = include_str!("../sql/ledger/uninstall.sql");
 
-/// Takes daybook out of the source, and out of the ledger only where told.
-pub async fn uninstall(source: &Config, ledger: &Config, with_ledger: bool) -> Result<()> {
-    let remove = async |side, config: &Config, sql| {
-        let client = connect(side, config).await?;
-        client.batch_execute(sql).await.map_err(|error| {
-            Error::Unreachable(format!("uninstalling from the {} database: {}", side.name(), explain(&error)))
-        })
-    };
+/// Takes daybook out of the source, and out of the ledger only where told; returns what was done, a line a side.
+pub async fn uninstall(source: &Config, ledger: &Config, with_ledger: bool) -> Result<Vec<String>> {
+    let mut done = Vec::new();
     if with_ledger {
-        remove(Side::Ledger, ledger, UNINSTALL_LEDGER).await?;
+        done.push(remove(&LEDGER, ledger, UNINSTALL_LEDGER).await?);
     }
-    remove(Side::Source, source, UNINSTALL_SOURCE).await
+    done.push(remove(&SOURCE, source, UNINSTALL_SOURCE).await?);
+    if !with_ledger {
+        done.push("the ledger stays".into());
+    }
+    Ok(done)
+}
+
+async fn remove(script: &Script, config: &Config, sql: &str) -> Result<String> {
+    let client = connect(script.side, config).await?;
+    let place = format!("the {} database {}", script.side.name(), config.get_dbname().unwrap_or_default());
+    let there = client.query_one("SELECT to_regnamespace($1) IS NOT NULL", &[&script.schema]).await;
+    let there: bool = there.doing("looking for the schema")?.get(0);
+    check_right_to_install(&client, script.side).await?;
+    client.batch_execute("SET client_min_messages = warning").await.doing("uninstalling")?;
+    client.batch_execute(sql).await.map_err(|error| {
+        Error::Unreachable(format!("uninstalling from {place}: {}; nothing was changed", explain(&error)))
+    })?;
+    Ok(match there {
+        true => format!("schema {} is gone from {place}", script.schema),
+        false => format!("there was no schema {} in {place}", script.schema),
+    })
 }
 
 /// The SQL that [`uninstall`] would run.

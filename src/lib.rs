@@ -18,6 +18,7 @@
 //! | [`error`] | one map from error to what happens next |
 //! | [`settings`], [`options`], [`database`], [`sql`] | settings, connection strings, sessions, statements |
 //! | [`install`], [`identity`], [`status`] | what the commands of these names do |
+//! | [`print`](mod@print) | standard output |
 //! | [`demo`], [`private_server`] | a clinic at work, on a PostgreSQL that is gone afterwards |
 
 pub mod capture;
@@ -33,6 +34,7 @@ pub mod key;
 pub mod ledger;
 pub mod options;
 pub mod posting;
+pub mod print;
 pub mod private_server;
 pub mod queue;
 pub mod settings;

@@ -3,6 +3,7 @@
 //! 0 done; 1 done, but something needs attention; 2 usage or configuration; 3 database unreachable or not installed;
 //! 4 gave up after `--timeout`.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use daybook::error::{Error, Result};
 use daybook::identity::Wishes;
 use daybook::install;
 use daybook::options::Databases;
+use daybook::print;
 use daybook::status;
 
 #[derive(Parser)]
@@ -48,7 +50,7 @@ enum Command {
     Install {
         #[command(flatten)]
         urls: Urls,
-        /// Print the SQL for review instead of running it
+        /// Print the SQL for review instead of running it: the ledger's script, then the source's
         #[arg(long)]
         print: bool,
         /// Name of this source, the site of its bills [default: main]
@@ -63,7 +65,7 @@ enum Command {
         /// Decimals of the currency: 0, 2 or 3 [default: 2]
         #[arg(long)]
         minor_unit: Option<i16>,
-        /// Time zone of the book's days [default: the source server's]
+        /// Time zone of the book's days [default: the server's]
         #[arg(long)]
         time_zone: Option<String>,
     },
@@ -126,6 +128,7 @@ fn main() -> ExitCode {
                 .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("daybook=info,refinery_core=off")),
         )
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
@@ -148,21 +151,23 @@ async fn execute(command: Command) -> Result<u8> {
         Command::Install { urls, print, source, book, currency, minor_unit, time_zone } => {
             let wishes = Wishes { source, book, currency, minor_unit, time_zone };
             if print {
-                print!("{}", install::print_install(&wishes)?);
+                print::line(install::print_install(&wishes)?.trim_end());
                 return Ok(0);
             }
             let databases = urls.resolve(None)?;
             let installed = install::install(&databases.source, &databases.ledger, &wishes).await?;
             match installed.source_migrations + installed.ledger_migrations {
-                0 => println!("nothing to do: {}", installed.identity),
-                count => println!("installed {count} migrations: {}", installed.identity),
+                0 => print::line(format_args!("nothing to do: {}", installed.identity)),
+                count => print::line(format_args!("installed {count} migrations: {}", installed.identity)),
             }
-            println!("next: attach the bill tables, as triggers/*.sql do, then `daybook run`");
+            print::line(
+                "next: attach the bill tables, as triggers/*.sql do; GRANT daybook_consumer to a login role; `daybook run`",
+            );
             Ok(0)
         }
         Command::Uninstall { urls, print, ledger, yes } => {
             if print {
-                print!("{}", install::print_uninstall(ledger));
+                print::line(install::print_uninstall(ledger));
                 return Ok(0);
             }
             if ledger && !yes {
@@ -171,11 +176,9 @@ async fn execute(command: Command) -> Result<u8> {
                 ));
             }
             let databases = urls.resolve(None)?;
-            install::uninstall(&databases.source, &databases.ledger, ledger).await?;
-            println!(
-                "uninstalled from the source{}",
-                if ledger { ", and the ledger is deleted" } else { "; the ledger stays" }
-            );
+            for side in install::uninstall(&databases.source, &databases.ledger, ledger).await? {
+                print::line(side);
+            }
             Ok(0)
         }
         Command::Run { urls, workers } => {
@@ -189,10 +192,10 @@ async fn execute(command: Command) -> Result<u8> {
             }
             let options = options(urls.resolve(workers)?);
             let drained = consumer::drain(options, Duration::from_secs_f64(timeout)).await?;
-            println!(
+            print::line(format_args!(
                 "{} events finished, {} bills parked, {} events left",
                 drained.events, drained.parked, drained.unfinished
-            );
+            ));
             if drained.unfinished > 0 {
                 eprintln!("daybook: gave up after {timeout} s; `daybook status` says what the events wait for");
                 return Ok(4);
@@ -210,9 +213,9 @@ async fn execute(command: Command) -> Result<u8> {
             let status = status::status(&databases.source, &databases.ledger).await?;
             if json {
                 let text = serde_json::to_string_pretty(&status);
-                println!("{}", text.map_err(|error| Error::Unexpected(error.to_string()))?);
+                print::line(text.map_err(|error| Error::Unexpected(error.to_string()))?);
             } else {
-                println!("{}", status.to_text());
+                print::line(status.to_text());
             }
             Ok(u8::from(status.needs_attention()))
         }

@@ -41,14 +41,15 @@ impl Databases {
             None if Path::new(FILE_NAME).exists() => read(Path::new(FILE_NAME))?,
             None => File::default(),
         };
-        let source_url = source_url.or(from_file.source_url).ok_or_else(|| {
+        let given = |url: Option<String>| url.filter(|url| !url.trim().is_empty());
+        let source_url = given(source_url).or(from_file.source_url).ok_or_else(|| {
             Error::Usage(
                 "which database? Give --source-url postgresql://user@host/database, or DAYBOOK_SOURCE_URL, or source_url in \
                  daybook.toml"
                     .into(),
             )
         })?;
-        let ledger_url = ledger_url.or(from_file.ledger_url).unwrap_or_else(|| source_url.clone());
+        let ledger_url = given(ledger_url).or(from_file.ledger_url).unwrap_or_else(|| source_url.clone());
         let workers = workers.or(from_file.workers).unwrap_or(2);
         if !(1..=64).contains(&workers) {
             return Err(Error::Usage(format!("{workers} workers: give 1 to 64")));

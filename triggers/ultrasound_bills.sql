@@ -1,4 +1,5 @@
--- Captures ultrasound_bills as ULTRASOUND. Run by the table's DBA, after `daybook install`:
+-- Captures ultrasound_bills as ULTRASOUND. Run by a superuser, or by its owner as a member of
+-- daybook_owner, after `daybook install`:
 --     psql --set ON_ERROR_STOP=1 --file triggers/ultrasound_bills.sql
 -- What it does: two triggers on ultrasound_bills (row changes, TRUNCATE) that write the key of each changed bill to
 -- daybook.sync_queue, and the right for daybook_consumer to read the columns named here, and no other.

@@ -1,5 +1,9 @@
 -- Purpose: what needs more rights than daybook_owner's: let daybook_owner see how old other sessions' snapshots are, for
 --          daybook.older_transactions_ended. And bring the capture functions of attached tables to this version.
 GRANT pg_read_all_stats TO daybook_owner;
-SELECT daybook.make_audit_log_partitions(current_date);
-SELECT daybook.write_capture_function(relation) FROM daybook.sync_source;
+DO $after$
+BEGIN
+    PERFORM daybook.make_audit_log_partitions(current_date);
+    PERFORM daybook.write_capture_function(relation) FROM daybook.sync_source;
+END
+$after$;

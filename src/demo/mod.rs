@@ -16,6 +16,7 @@ use crate::database::{Side, connect, parse_url, quote_identifier};
 use crate::error::{Doing, Error, Result};
 use crate::identity::Wishes;
 use crate::install::install;
+use crate::print;
 use crate::private_server::PrivateServer;
 
 /// How many sessions the simulated application has.
@@ -36,7 +37,7 @@ pub struct Arguments {
     /// Seed of what it does
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// End by itself; exit code 1 if the ledger differs from the bills
+    /// End by itself, instead of staying up for a look; exit code 1 if the ledger differs from the bills
     #[arg(long)]
     exit: bool,
     /// A server of yours instead of a private one; the demo makes a database there, and drops it at the end
@@ -111,7 +112,10 @@ impl Stage {
 /// Runs the demo; returns its exit code.
 pub async fn demo(arguments: Arguments, shutdown: impl Future<Output = ()>) -> Result<u8> {
     tokio::pin!(shutdown);
-    println!("starting {}", if arguments.database_url.is_some() { "on your server" } else { "a private PostgreSQL" });
+    print::line(match arguments.database_url {
+        Some(_) => "making a database on your server",
+        None => "starting a private PostgreSQL",
+    });
     let stage = Stage::set(arguments.database_url.as_deref()).await?;
     let ended = tokio::select! {
         ended = play(&stage, &arguments) => Some(ended),
@@ -125,7 +129,10 @@ pub async fn demo(arguments: Arguments, shutdown: impl Future<Output = ()>) -> R
             Ok(u8::from(!equal))
         }
         Some(Err(error)) => Err(error),
-        None => Ok(0),
+        None => {
+            print::line("interrupted: nothing was compared");
+            Ok(1)
+        }
     };
     stage.strike().await?;
     code
@@ -138,23 +145,26 @@ async fn play(stage: &Stage, arguments: &Arguments) -> Result<bool> {
     for attach in ATTACH {
         client.batch_execute(attach).await.doing("attaching a bill table")?;
     }
-    println!("installed: {}; four tables attached", installed.identity);
+    print::line(format_args!("installed: {}; four tables attached", installed.identity));
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let options = options(stage, arguments);
-    let consumer = tokio::spawn(consumer::run(options.clone(), async {
+    let mut consumer = tokio::task::JoinSet::new(); // which ends it when the demo is interrupted
+    consumer.spawn(consumer::run(options.clone(), async {
         let _ = stopped.await;
     }));
     let started = Instant::now();
     let written = write(stage, arguments, &client).await?;
     let writing = started.elapsed();
     let _ = stop.send(());
-    consumer.await.map_err(|error| Error::Unexpected(error.to_string()))??;
+    while let Some(ended) = consumer.join_next().await {
+        ended.map_err(|error| Error::Unexpected(error.to_string()))??;
+    }
     let drained = consumer::drain(options, Duration::from_secs(120)).await?;
     let total = started.elapsed();
 
     let summary = summary::sum_up(&client, drained.unfinished).await?;
-    print!("{}", summary.to_text(&written, writing, total));
+    print::line(summary.to_text(&written, writing, total).trim_end());
     Ok(summary.is_equal())
 }
 
@@ -214,13 +224,20 @@ async fn stay(stage: &Stage, arguments: &Arguments, shutdown: impl Future<Output
         Some(server) => format!("psql -h {} -U postgres {}", server.directory().display(), stage.database),
         None => format!("psql, database {}", stage.database),
     };
-    println!(
+    // A bill whose total is what is charged, so that the change below shows.
+    let client = connect(Side::Source, &stage.clinic).await?;
+    let sql =
+        "SELECT coalesce(min(id), 0) FROM pharmacy_bills WHERE invoice_number IS NOT NULL AND discounted_total IS NULL
+               AND total_amount > 0 AND payment_mode IS DISTINCT FROM 'barter'";
+    let id: i64 = client.query_one(sql, &[]).await.doing("choosing a bill")?.get(0);
+    drop(client);
+    print::line(format_args!(
         "\nstaying up and posting. Look with: {psql}\n  \
-         SELECT * FROM ledger.trial_balance;\n  \
+         SELECT * FROM ledger.trial_balance ORDER BY account_code;\n  \
          SELECT * FROM daybook.sync_dead_letter WHERE resolved_at IS NULL;\n  \
-         UPDATE pharmacy_bills SET total_amount = total_amount + 1 WHERE id = 1;  -- posted within a second\n  \
-         SELECT * FROM ledger.journal_entries WHERE reference_type = 'PHARMACY' AND reference_id = '1' ORDER BY revision;\n\
+         UPDATE pharmacy_bills SET total_amount = total_amount + 1 WHERE id = {id};  -- posted within a second\n  \
+         SELECT * FROM ledger.journal_entries WHERE reference_type = 'PHARMACY' AND reference_id = '{id}' ORDER BY revision;\n\
          End with Ctrl-C; nothing is left behind."
-    );
+    ));
     consumer::run(options(stage, arguments), shutdown).await
 }

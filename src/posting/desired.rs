@@ -159,7 +159,10 @@ fn target<'r>(rule: &'r Rule, step: &'r AccountChoice, row: &[Option<String>]) -
     found.ok_or_else(|| {
         Parked::new(
             format!("column {column} holds {kind} that no account is mapped to"),
-            format!("Set {column} to a value that rule {} maps, or map this one there.", rule.reference_type),
+            format!(
+                "Set {column} to a value that rule {0} maps; or map this one there, and SELECT daybook.retry('{0}', …).",
+                rule.reference_type
+            ),
         )
     })
 }

@@ -51,7 +51,7 @@ async fn every_exit_code_has_its_reason_and_one_clear_line() {
         (
             vec!["status", "--source-url", "postgresql://x@127.0.0.1:1/x"],
             3,
-            "cannot connect to the source database: Connection refused",
+            "cannot connect to the source database (host 127.0.0.1, port 1, user x, database x): Connection refused",
         ),
         (vec!["run", "--source-url", "postgresql://x@127.0.0.1:1/x"], 3, "cannot connect to the source database"),
         (
@@ -64,7 +64,7 @@ async fn every_exit_code_has_its_reason_and_one_clear_line() {
         (vec!["drain", "--source-url", &empty], 3, "daybook is not installed in the source database"),
         (vec!["status", "--source-url", &empty], 3, "daybook is not installed"),
         (vec!["drain", "--source-url", &as_login], 3, "may not act as daybook_consumer"),
-        (vec!["install", "--source-url", &as_login], 3, "lacks the rights to install"),
+        (vec!["install", "--source-url", &as_login], 3, "installing and uninstalling take a superuser"),
         (vec!["status", "--source-url", &as_login], 3, "permission denied"),
         (vec!["drain", "--source-url", &url], 0, ""),
         (vec!["status", "--source-url", &url], 0, ""),

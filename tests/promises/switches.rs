@@ -122,7 +122,8 @@ async fn detaching_leaves_the_table_as_it_was_and_refuses_while_events_are_unfin
     clinic.write("INSERT INTO plain VALUES (1, 1)").await;
     let message = refused(&clinic.dba, "SELECT daybook.detach('plain')").await;
     assert!(
-        message.contains("1 events of PLAIN are not posted yet") && message.contains("discard_unfinished"),
+        message.contains("1 events of PLAIN are not posted yet, and 0 of its bills are parked")
+            && message.contains("discard_unfinished"),
         "{message}"
     );
     clinic.dba.batch_execute("SELECT daybook.detach('plain', discard_unfinished => true)").await.expect("detaches");

@@ -9,7 +9,7 @@
 --          lock_timeout    longest wait for the lock; writers queue behind it meanwhile, so keep it below deadlock_timeout
 -- Touches: SHARE ROW EXCLUSIVE on the table (waits for writers, lets readers pass), two triggers on it (and on its
 --          partitions), SELECT on the named columns for daybook_consumer, one row in sync_source.
--- Rows that exist already are not enqueued.
+-- Rows that exist already are not enqueued; to be run by a superuser, or by the table's owner as a member of daybook_owner.
 CREATE OR REPLACE FUNCTION daybook.attach(
     relation       regclass,
     reference_type text,
@@ -86,7 +86,11 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO daybook_consumer',
                    (SELECT nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
                     WHERE c.oid = attach.relation));
-    EXECUTE format('REVOKE SELECT ON %s FROM daybook_consumer', attach.relation);
+    IF present.relation IS NOT NULL THEN
+        EXECUTE (SELECT format('REVOKE SELECT (%s) ON %s FROM daybook_consumer',
+                               string_agg(quote_ident(attname), ', '), attach.relation)
+                 FROM pg_attribute WHERE attrelid = attach.relation AND attnum > 0 AND NOT attisdropped);
+    END IF;
     EXECUTE format('GRANT SELECT (%s) ON %s TO daybook_consumer',
                    (SELECT string_agg(DISTINCT quote_ident(c), ', ')
                     FROM unnest(attach.key_columns || attach.filter_columns) AS c),
@@ -96,6 +100,9 @@ BEGIN
         INSERT INTO daybook.sync_queue (source, reference_type, operation, origin)
         VALUES (wanted.source, wanted.reference_type, 'reconcile', 'repair');
         RAISE NOTICE '% was attached as % before; its definition was replaced, and all its bills will be reconciled',
+            attach.relation, attach.reference_type;
+    ELSE
+        RAISE NOTICE '% is attached as %; bills from before are posted when they change',
             attach.relation, attach.reference_type;
     END IF;
 END

@@ -14,6 +14,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $detach$
 DECLARE
     definition daybook.sync_source;
     unfinished bigint;
+    parked bigint;
     schema_name name;
     part regclass;
 BEGIN
@@ -29,10 +30,13 @@ BEGIN
     END IF;
 
     SELECT count(*) INTO unfinished FROM daybook.sync_queue AS q WHERE q.reference_type = definition.reference_type;
-    IF unfinished > 0 AND NOT detach.discard_unfinished THEN
-        RAISE EXCEPTION '% events of % are not posted yet', unfinished, definition.reference_type
-            USING HINT = format('Run `daybook drain` first, or give them up: SELECT daybook.detach(%L, '
-                                || 'discard_unfinished => true);', definition.relation_name);
+    SELECT count(*) INTO parked FROM daybook.sync_dead_letter AS d
+    WHERE d.reference_type = definition.reference_type AND d.resolved_at IS NULL;
+    IF unfinished + parked > 0 AND NOT detach.discard_unfinished THEN
+        RAISE EXCEPTION '% events of % are not posted yet, and % of its bills are parked', unfinished,
+            definition.reference_type, parked
+            USING HINT = format('Run `daybook drain` first and mend what is parked, or give them up: '
+                                || 'SELECT daybook.detach(%L, discard_unfinished => true);', definition.relation_name);
     END IF;
     DELETE FROM daybook.sync_queue AS q WHERE q.reference_type = definition.reference_type;
 
@@ -41,7 +45,7 @@ BEGIN
         FOR part IN SELECT daybook.relation_parts(detach.relation) LOOP
             EXECUTE format('DROP TRIGGER IF EXISTS daybook_capture_truncate ON %s', part);
         END LOOP;
-        EXECUTE format('REVOKE SELECT ON %s FROM daybook_consumer', detach.relation);
+        -- By columns, as it was granted: revoking from the table would make its default privileges explicit, a trace.
         EXECUTE (SELECT format('REVOKE SELECT (%s) ON %s FROM daybook_consumer',
                                string_agg(quote_ident(attname), ', '), detach.relation)
                  FROM pg_attribute

@@ -28,13 +28,13 @@ BEGIN
 END
 $$;
 
--- What needs a person now: the alerts that are not resolved, and what no process need be alive to report.
+-- What needs a person now: the alerts that are not resolved, and, without alert_id, what no process need be alive to report.
 CREATE OR REPLACE VIEW daybook.current_alerts AS
-    SELECT alert_type, cause, severity, state, message, details, opened_at
+    SELECT alert_id, alert_type, cause, severity, state, message, details, opened_at
     FROM daybook.sync_alerts
     WHERE state <> 'resolved'
     UNION ALL
-    SELECT 'BILLS_PARKED', reference_type, 'warning', 'open',
+    SELECT NULL, 'BILLS_PARKED', reference_type, 'warning', 'open',
            format('%s bills of %s are parked; reasons and advice stand in daybook.sync_dead_letter',
                   count(*), reference_type),
            jsonb_build_object('bills', count(*)), min(parked_at)
@@ -42,7 +42,7 @@ CREATE OR REPLACE VIEW daybook.current_alerts AS
     WHERE resolved_at IS NULL
     GROUP BY reference_type
     UNION ALL
-    SELECT 'CAPTURE_INCOMPLETE', reference_type, 'critical', 'open',
+    SELECT NULL, 'CAPTURE_INCOMPLETE', reference_type, 'critical', 'open',
            format('a trigger of daybook on %s or a partition of it is missing or disabled, so changes are lost: run its file '
                   || 'in triggers/ again, then SELECT daybook.suspend(%L), daybook.resume(%L) to have it reconciled',
                   relation_name, relation_name, relation_name),
@@ -51,7 +51,13 @@ CREATE OR REPLACE VIEW daybook.current_alerts AS
     JOIN pg_catalog.pg_class AS c ON c.oid = relation
     WHERE suspended_at IS NULL AND NOT daybook.capture_is_whole(relation)
     UNION ALL
-    SELECT 'TABLE_DROPPED', reference_type, 'critical', 'open',
+    SELECT NULL, 'TABLE_SUSPENDED', reference_type, 'warning', 'open',
+           format('changes of %s are not captured: SELECT daybook.resume(%L)', relation_name, relation_name),
+           '{}', suspended_at
+    FROM daybook.sync_source
+    WHERE suspended_at IS NOT NULL
+    UNION ALL
+    SELECT NULL, 'TABLE_DROPPED', reference_type, 'critical', 'open',
            format('%s was dropped; its bills keep their entries. Give it up: SELECT daybook.detach(relation, '
                   || 'discard_unfinished => true) FROM daybook.sync_source WHERE reference_type = %L',
                   relation_name, reference_type),
@@ -59,7 +65,7 @@ CREATE OR REPLACE VIEW daybook.current_alerts AS
     FROM daybook.sync_source AS s
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = s.relation)
     UNION ALL
-    SELECT 'SYSTEM_DOWN', source, 'critical', 'open',
+    SELECT NULL, 'SYSTEM_DOWN', source, 'critical', 'open',
            'events are waiting, and no consumer has given a sign of life for a minute: start `daybook run`',
            jsonb_build_object('oldest_event_at', min(enqueued_at)), min(enqueued_at) + interval '1 minute'
     FROM daybook.sync_queue

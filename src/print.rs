@@ -1,0 +1,8 @@
+//! Writing to standard output. A reader that went away, such as a pager that was quit, is no error.
+
+use std::io::Write;
+
+/// Writes one line, or several.
+pub fn line(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
