@@ -14,7 +14,9 @@ BEGIN
             END;
         END IF;
     END LOOP;
-    IF NOT pg_has_role(current_user, 'daybook_owner', 'MEMBER') THEN
+    -- From 16 on, whoever made a role is a member of it, and still may not act as it.
+    IF NOT pg_has_role(current_user, 'daybook_owner',
+                       CASE WHEN current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END) THEN
         EXECUTE format('GRANT daybook_owner TO %I', current_user);
     END IF;
 END

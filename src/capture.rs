@@ -18,6 +18,9 @@ pub struct Table {
     /// Quoted and qualified, for SQL.
     pub qualified_name: String,
     pub key_types: Vec<String>,
+    relation: u32,
+    columns: Vec<String>,
+    column_types: Vec<u32>,
     key_columns: Vec<String>,
     key_expression: String,
 }
@@ -42,6 +45,8 @@ pub struct Found {
     /// The texts of the rule's columns; `None` where no row has this key.
     pub row: Option<Vec<Option<String>>>,
     pub cause: Cause,
+    /// Whether the application itself said last that the bill is gone.
+    pub was_deleted: bool,
     /// Whether two rows have this key.
     pub ambiguous: bool,
 }
@@ -69,9 +74,18 @@ impl Table {
         if let Some(missing) = key_columns.iter().find(|name| !present.contains(name)) {
             return refuse(format!(
                 "key column {missing} of {relation_name} is gone. Its events wait. If it was renamed, attach the table again \
-                 with the new name: SELECT daybook.attach({}, {}, …)",
+                 with the new name: SELECT daybook.attach({}, {}, ...)",
                 quote_literal(&relation_name),
                 quote_literal(reference_type)
+            ));
+        }
+        let unsafe_columns: Vec<String> = row.get("unsafe_columns");
+        let mapped = rule.columns().iter().map(|column| &column.name);
+        if let Some(name) = key_columns.iter().chain(mapped).find(|name| unsafe_columns.contains(name)) {
+            return refuse(format!(
+                "column {name} of {relation_name} has a type of the application's own, and reading it could run the \
+                 application's code with daybook's rights. Its events wait. Give it a type of PostgreSQL's, or an enum without \
+                 casts"
             ));
         }
         for MappedColumn { name, .. } in rule.columns() {
@@ -93,6 +107,9 @@ impl Table {
             reference_type: reference_type.into(),
             qualified_name: row.get("qualified_name"),
             key_types: row.get("key_types"),
+            relation: row.get("relation"),
+            columns: present,
+            column_types: row.get("column_types"),
             key_columns,
             key_expression: row.get("key_expression"),
         })
@@ -146,8 +163,22 @@ impl Table {
         for column in &columns {
             parameters.push(column);
         }
+        self.hold_still(source).await?;
         let rows = source.query(&self.read_statement(rule), &parameters).await.doing("reading the bills")?;
         places(rows, reference_ids.len(), rule.columns().len())
+    }
+
+    /// Locks the table against DDL until the transaction ends, and looks whether its columns are still those that this was
+    /// prepared for. Their types were found harmless to read; another type could bring code of the application's along.
+    async fn hold_still(&self, source: &Session) -> Result<()> {
+        let lock = format!("SELECT FROM {} WHERE false", self.qualified_name);
+        source.query(&lock, &[]).await.doing("locking the table against DDL")?;
+        let now = source.query_one(sql::COLUMN_TYPES, &[&self.relation]).await.doing("looking at the columns")?;
+        let (columns, column_types): (Vec<String>, Vec<u32>) = (now.get("columns"), now.get("column_types"));
+        if columns != self.columns || column_types != self.column_types {
+            return Err(Error::DefinitionChanged(self.reference_type.clone()));
+        }
+        Ok(())
     }
 
     /// The causes alone, for bills that are parked because reading or posting them fails; each counts as without row.
@@ -163,6 +194,7 @@ impl Table {
     /// Forgets what was prepared for this table, which may have changed.
     pub fn forget(&self, source: &Session, rule: &Rule) {
         source.forget(&self.read_statement(rule));
+        source.forget(&format!("SELECT FROM {} WHERE false", self.qualified_name));
     }
 
     /// Enqueues every key of the table, server-side, in one statement.
@@ -189,8 +221,14 @@ fn read_expression(column: &MappedColumn) -> String {
 const LATEST_EVENT: &str = "(SELECT * FROM daybook.sync_queue AS q WHERE q.reference_type = $1 \
     AND q.reference_id = k.reference_id ORDER BY q.seq DESC LIMIT 1)";
 
+/// The cause, and whether the application itself said last that the bill is gone, however many of our own events follow.
 const CAUSE_COLUMNS: &str = "e.seq, e.operation, e.origin, e.xid::text, e.enqueued_at, \
-    timezone($2, e.enqueued_at)::date, e.session_user_name, e.application_name";
+    timezone($2, e.enqueued_at)::date, e.session_user_name, e.application_name, \
+    CASE WHEN e.operation IN ('truncate', 'synchronise') \
+         THEN coalesce((SELECT w.operation = 'delete' FROM daybook.sync_queue AS w \
+                        WHERE w.reference_type = $1 AND w.reference_id = k.reference_id AND w.origin = 'trigger' \
+                        ORDER BY w.seq DESC LIMIT 1), false) \
+         ELSE e.operation = 'delete' END";
 
 /// Puts the rows of a read into the places that they name, counted from 1.
 fn places(rows: Vec<Row>, places: usize, columns: usize) -> Result<Vec<Found>> {
@@ -207,7 +245,7 @@ fn places(rows: Vec<Row>, places: usize, columns: usize) -> Result<Vec<Found>> {
 }
 
 fn found_of(row: &Row, columns: usize) -> Found {
-    const FIRST_COLUMN: usize = 10;
+    const FIRST_COLUMN: usize = 11;
     let values = || (FIRST_COLUMN..FIRST_COLUMN + columns).map(|at| row.get(at)).collect();
     Found {
         row: row.get::<_, bool>(1).then(values),
@@ -221,6 +259,7 @@ fn found_of(row: &Row, columns: usize) -> Found {
             session_user_name: row.get(8),
             application_name: row.get(9),
         },
+        was_deleted: row.get(10),
         ambiguous: false,
     }
 }

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_postgres::Config;
 
 use crate::database::{Session, Side, connect_as_consumer};
-use crate::error::{Doing, Error, NextStep, Result};
+use crate::error::{Doing, Error, NextStep, Result, explain};
 use crate::housekeeping::Housekeeper;
 use crate::posting::Parked;
 use crate::queue::{self, Claim, Event};
@@ -27,6 +27,12 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Shortest sleep of a worker that found nothing; it doubles up to `poll_interval_ms_max`.
 const POLL_INTERVAL_MIN: Duration = Duration::from_millis(2);
+
+/// How often a definition that changed under a batch is looked at again, before its table waits.
+const DEFINITION_CHANGES_MAX: u32 = 3;
+
+/// A table that waits for longer than this is alerted, whatever it waits for.
+const HELD_UNALERTED_MAX: Duration = Duration::from_secs(60);
 
 /// Where to consume, and with how many workers.
 #[derive(Clone)]
@@ -107,7 +113,7 @@ pub async fn drain(options: Options, timeout: Duration) -> Result<Drained> {
     housekeeper.keep_house(finished).await;
     housekeeper.leave().await;
     let count = "SELECT (SELECT count(*) FROM daybook.sync_dead_letter WHERE resolved_at IS NULL),
-                        (SELECT count(*) FROM daybook.sync_queue)";
+                        (SELECT count(*) FROM daybook.sync_queue JOIN daybook.sync_source USING (reference_type))";
     let counts = housekeeper.session.query_one(count, &[]).await.doing("counting what is left")?;
     Ok(Drained { events: finished, parked: counts.get(0), unfinished: if ended.is_ok() { 0 } else { counts.get(1) } })
 }
@@ -207,7 +213,8 @@ async fn same_cluster(source: &Session, ledger: &Session) -> Result<bool> {
 
 /// Goes from table to table until told to stop. Returns an error where the connections are to be made anew.
 async fn consume(shared: &mut Shared, mut worker: Worker, mut settings: Settings, index: usize) -> Result<()> {
-    let mut held: HashMap<String, Instant> = HashMap::new();
+    let mut held: HashMap<String, Instant> = HashMap::new(); // until when
+    let mut held_since: HashMap<String, Instant> = HashMap::new();
     let mut settings_read = Instant::now();
     let mut sleep = POLL_INTERVAL_MIN;
     while !*shared.stop.borrow() {
@@ -229,9 +236,16 @@ async fn consume(shared: &mut Shared, mut worker: Worker, mut settings: Settings
                 break;
             }
             let claim = Claim::Due { events_max: settings.queue_batch_size };
-            match step(&mut worker, &settings, &reference_type, claim).await? {
-                Step::Done { events: done } => events += done,
-                Step::Hold => {
+            match step(shared, &mut worker, &settings, &reference_type, claim).await? {
+                Step::Done { events: done } => {
+                    held_since.remove(&reference_type);
+                    events += done;
+                }
+                Step::Hold(why) => {
+                    let since = *held_since.entry(reference_type.clone()).or_insert_with(Instant::now);
+                    if since.elapsed() >= HELD_UNALERTED_MAX {
+                        raise_table_alert(&worker, &reference_type, &why).await;
+                    }
                     let pause = Duration::from_secs_f64(settings.table_retry_seconds);
                     held.insert(reference_type, Instant::now() + pause);
                 }
@@ -253,15 +267,25 @@ enum Step {
     Done {
         events: usize,
     },
-    /// Nothing can be done for this table now.
-    Hold,
+    /// Nothing can be done for this table now, and why.
+    Hold(String),
 }
 
 /// One claim of one table, to its end: where a batch fails, its halves are tried, until the bill is found that it fails on.
-async fn step(worker: &mut Worker, settings: &Settings, reference_type: &str, claim: Claim) -> Result<Step> {
+async fn step(
+    shared: &Shared,
+    worker: &mut Worker,
+    settings: &Settings,
+    reference_type: &str,
+    claim: Claim,
+) -> Result<Step> {
     let mut claims = vec![claim];
     let mut events = 0;
+    let mut looked_again = 0;
     while let Some(claim) = claims.pop() {
+        if *shared.stop.borrow() {
+            break; // what was not claimed yet is there for the next one
+        }
         let failure = match worker.pass(reference_type, &claim, None).await {
             Ok(pass) => {
                 events += pass.events;
@@ -275,17 +299,22 @@ async fn step(worker: &mut Worker, settings: &Settings, reference_type: &str, cl
         worker.rollback().await?;
         let Failure { error, events: claimed, of_the_table } = failure;
         match (error.next_step(), of_the_table) {
+            _ if matches!(error, Error::DefinitionChanged(_)) => {
+                looked_again += 1;
+                if looked_again > DEFINITION_CHANGES_MAX {
+                    return Ok(Step::Hold(error.to_string()));
+                }
+                claims.push(claim);
+            }
             (_, true) | (NextStep::Halt | NextStep::Wait, false) => {
                 tracing::warn!(reference_type, "{error}");
                 if matches!(error.next_step(), NextStep::Halt | NextStep::Park) {
-                    raise_table_alert(worker, reference_type, &error).await?;
+                    raise_table_alert(worker, reference_type, &error.to_string()).await;
                 }
-                return Ok(Step::Hold);
+                return Ok(Step::Hold(error.to_string()));
             }
             (NextStep::Retry | NextStep::Park, false) => {
-                if let Error::RuleChanged(_) = error {
-                    claims.push(claim);
-                } else if let Some(halves) = split(&claimed) {
+                if let Some(halves) = split(&claimed) {
                     tracing::debug!(reference_type, events = claimed.len(), "splitting a batch that failed: {error}");
                     claims.extend(halves);
                 } else {
@@ -336,12 +365,12 @@ async fn give_back(
             NextStep::Park => Parked::new(
                 format!("the database refuses it: {error}"),
                 format!(
-                    "Correct the row; or the rule or chart of accounts, and SELECT daybook.retry('{reference_type}', …)."
+                    "Correct the row; or the rule or chart of accounts, and SELECT daybook.retry('{reference_type}', ...)."
                 ),
             ),
             _ => Parked::new(
                 format!("failed {attempts} times, the last time with: {error}"),
-                format!("Remove the cause, then SELECT daybook.retry('{reference_type}', …)."),
+                format!("Remove the cause, then SELECT daybook.retry('{reference_type}', ...)."),
             ),
         };
         let claim = Claim::Exactly { seqs: seqs.clone() };
@@ -362,14 +391,13 @@ async fn give_back(
 
 const TABLE_UNREADABLE: &str = "TABLE_UNREADABLE";
 
-async fn raise_table_alert(worker: &Worker, reference_type: &str, error: &Error) -> Result<()> {
-    let message = format!("the bills of {reference_type} cannot be synchronised: {error}");
-    worker
-        .source
-        .execute("SELECT daybook.raise_alert($1, $2, 'critical', $3)", &[&TABLE_UNREADABLE, &reference_type, &message])
-        .await
-        .doing("raising an alert")?;
-    Ok(())
+/// An alert that cannot be raised must not keep the worker from the other tables.
+async fn raise_table_alert(worker: &Worker, reference_type: &str, why: &str) {
+    let message = format!("the bills of {reference_type} cannot be synchronised: {why}");
+    let sql = "SELECT daybook.raise_alert($1, $2, 'critical', $3)";
+    if let Err(error) = worker.source.execute(sql, &[&TABLE_UNREADABLE, &reference_type, &message]).await {
+        tracing::error!(reference_type, "could not raise an alert: {}; it says: {message}", explain(&error));
+    }
 }
 
 async fn resolve_table_alert(worker: &Worker, reference_type: &str) -> Result<()> {

@@ -202,7 +202,7 @@ pub async fn connect_as_consumer(side: Side, config: &Config) -> Result<Session>
             "the login role may not act as daybook_consumer on the {} database: {}. Say there: GRANT daybook_consumer TO {}",
             side.name(),
             explain(&error),
-            quote_identifier(config.get_user().unwrap_or("…"))
+            quote_identifier(config.get_user().unwrap_or("..."))
         ))
     })?;
     client
@@ -220,7 +220,8 @@ pub async fn connect_as_consumer(side: Side, config: &Config) -> Result<Session>
              SET synchronous_commit = {synchronous_commit};
              SET lock_timeout = '5s';
              SET statement_timeout = '60s';
-             SET idle_in_transaction_session_timeout = '30s'"
+             SET idle_in_transaction_session_timeout = '30s';
+             SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'"
         ))
         .await
         .doing("setting up the session")?;

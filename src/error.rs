@@ -20,9 +20,9 @@ pub enum Error {
     /// The bill table cannot be read as it was attached.
     #[error("{0}")]
     TableUnreadable(String),
-    /// Another version of the rule is in force than the one at hand.
-    #[error("the posting rule of {0} has changed meanwhile")]
-    RuleChanged(String),
+    /// The rule, the book or the table's columns are not those that the worker has prepared for; it looks again.
+    #[error("the definition of {0} has changed meanwhile")]
+    DefinitionChanged(String),
     /// Our own expectation failed; a bug, or somebody changed our tables.
     #[error("{0}")]
     Unexpected(String),
@@ -51,7 +51,7 @@ impl Error {
         match self {
             Error::Usage(_) | Error::NotInstalled(_) | Error::TableUnreadable(_) => NextStep::Halt,
             Error::Unreachable(_) | Error::Io { .. } => NextStep::Wait,
-            Error::RuleChanged(_) | Error::Unexpected(_) => NextStep::Retry,
+            Error::DefinitionChanged(_) | Error::Unexpected(_) => NextStep::Retry,
             Error::Database { source, .. } => match source.code() {
                 Some(state) => next_step_of_sqlstate(state.code()),
                 None if source.is_closed()
@@ -76,10 +76,10 @@ impl Error {
 /// The class of an SQLSTATE (PostgreSQL documentation, appendix A).
 fn next_step_of_sqlstate(state: &str) -> NextStep {
     match state {
-        // serialization failure, deadlock; lock and statement timeouts
-        "40001" | "40P01" | "55P03" | "57014" | "25P03" => NextStep::Retry,
-        // read-only transaction (a standby), database being dropped or missing
-        "25006" | "3D000" => NextStep::Wait,
+        // serialization failure, deadlock; statement and idle timeouts
+        "40001" | "40P01" | "57014" | "25P03" => NextStep::Retry,
+        // a lock that somebody holds; read-only transaction (a standby); database being dropped or missing
+        "55P03" | "25006" | "3D000" => NextStep::Wait,
         "42501" => NextStep::Halt,
         _ => match &state[..2] {
             "08" | "28" | "53" | "57" | "58" => NextStep::Wait,
@@ -131,7 +131,7 @@ mod tests {
         let table = [
             ("40001", NextStep::Retry), // serialization_failure
             ("40P01", NextStep::Retry), // deadlock_detected
-            ("55P03", NextStep::Retry), // lock_not_available
+            ("55P03", NextStep::Wait),  // lock_not_available
             ("57014", NextStep::Retry), // query_canceled, by statement_timeout
             ("57P01", NextStep::Wait),  // admin_shutdown
             ("57P03", NextStep::Wait),  // cannot_connect_now

@@ -40,7 +40,13 @@ impl Housekeeper {
     }
 
     pub async fn queue_is_empty(&self) -> Result<bool> {
-        let row = self.session.query_one("SELECT NOT EXISTS (SELECT FROM daybook.sync_queue)", &[]).await;
+        let row = self
+            .session
+            .query_one(
+                "SELECT NOT EXISTS (SELECT FROM daybook.sync_queue JOIN daybook.sync_source USING (reference_type))",
+                &[],
+            )
+            .await;
         Ok(row.doing("looking whether the queue is empty")?.get(0))
     }
 

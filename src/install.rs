@@ -166,7 +166,7 @@ impl Script {
     fn print(&self, identity: &Identity) -> Result<String> {
         let mut script = format!(
             "-- daybook {}: the {} side, for the {} database. Where source and ledger are two databases, cut here, and run each\n\
-             -- part in its own: psql --set ON_ERROR_STOP=1 --file …\n\
+             -- part in its own: psql --set ON_ERROR_STOP=1 --file ...\n\
              BEGIN;\nSET LOCAL lock_timeout = '5s';\nSET LOCAL client_min_messages = warning;\n\n",
             env!("CARGO_PKG_VERSION"),
             self.side.name(),
@@ -278,10 +278,26 @@ pub async fn install(source: &Config, ledger: &Config, wishes: &Wishes) -> Resul
     let mut ledger_client = connect(Side::Ledger, ledger).await?;
     check_right_to_install(&source_client, Side::Source).await?;
     check_right_to_install(&ledger_client, Side::Ledger).await?;
+    check_encodings(&source_client, &ledger_client).await?;
     let identity = identity(&source_client, &ledger_client, wishes).await?;
     let ledger_migrations = LEDGER.run(&mut ledger_client, &identity).await?;
     let source_migrations = SOURCE.run(&mut source_client, &identity).await?;
     Ok(Installed { source_migrations, ledger_migrations, identity })
+}
+
+/// Every key of the source must have a place in the ledger.
+async fn check_encodings(source: &Client, ledger: &Client) -> Result<()> {
+    let encoding = async |client: &Client| -> Result<String> {
+        Ok(client.query_one("SHOW server_encoding", &[]).await.doing("asking for the encoding")?.get(0))
+    };
+    let (source, ledger) = (encoding(source).await?, encoding(ledger).await?);
+    if ledger == "UTF8" || ledger == source {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "the ledger database is encoded in {ledger}, which may lack characters of the source's keys ({source}): make the \
+         ledger in a database with ENCODING 'UTF8'"
+    )))
 }
 
 async fn check_right_to_install(client: &Client, side: Side) -> Result<()> {

@@ -55,7 +55,7 @@ pub fn judge(rule: &Rule, book: &Book, site: &str, status: &Status, live: &[Live
                 "synchronise" => status.state == State::Retained,
                 _ => false,
             };
-            if no_word && !live.is_empty() {
+            if no_word && !found.was_deleted && !live.is_empty() {
                 return Judgement::Retain;
             }
             None

@@ -26,7 +26,7 @@ fn can_be(text: &str, key_type: &str) -> bool {
         "timestamp with time zone" => {
             text.strip_suffix('Z').is_some_and(|local| is_infinity(local) || is_timestamp(local))
         }
-        "text" | "character varying" | "character" => !text.contains('\0'),
+        "text" | "character varying" | "bpchar" => !text.contains('\0'),
         _ => false,
     }
 }

@@ -162,9 +162,15 @@ pub async fn load_rule(ledger: &Session, book: &str, reference_type: &str) -> Re
         ))
     })?;
     let definition: &str = row.get(1);
-    Rule::parse(definition).map_err(|error| {
-        Error::TableUnreadable(format!("the posting rule of {reference_type} in book {book} is not usable: {error}"))
-    })
+    let unusable = |problem: String| {
+        let problem = problem.trim().replace('\n', " ");
+        Error::TableUnreadable(format!("the posting rule of {reference_type} in book {book} is not usable: {problem}"))
+    };
+    let rule = Rule::parse(definition).map_err(|error| unusable(error.to_string()))?;
+    if rule.reference_type != reference_type {
+        return Err(unusable(format!("it says reference_type = {:?}", rule.reference_type)));
+    }
+    Ok(rule)
 }
 
 /// Compares the rule in force with the one at hand (design, rule 8).
@@ -173,7 +179,7 @@ pub async fn check_rule(ledger: &Session, book: &str, rule: &Rule) -> Result<()>
         ledger.query_opt(sql::POSTING_RULE_HASH, &[&book, &rule.reference_type]).await.doing("comparing the rule")?;
     match row {
         Some(row) if row.get::<_, &str>(0) == rule.hash => Ok(()),
-        _ => Err(Error::RuleChanged(rule.reference_type.clone())),
+        _ => Err(Error::DefinitionChanged(rule.reference_type.clone())),
     }
 }
 

@@ -13,6 +13,7 @@ statements! {
     // on the source
     DUE_REFERENCE_TYPES = "due_reference_types.sql",
     TABLE_DEFINITION = "table_definition.sql",
+    COLUMN_TYPES = "column_types.sql",
     CLAIM_DUE = "claim_due.sql",
     CLAIM_EXACTLY = "claim_exactly.sql",
     ACKNOWLEDGE = "acknowledge.sql",

@@ -90,7 +90,11 @@ impl Worker {
     /// Ends what a failed pass left open. Fails where a connection is gone.
     pub async fn rollback(&self) -> Result<()> {
         self.ledger.rollback().await.doing("rolling back on the ledger")?;
-        self.source.rollback().await.doing("rolling back on the source")
+        self.source.rollback().await.doing("rolling back on the source")?;
+        match &self.flusher {
+            Some(flusher) => flusher.batch_execute("SELECT").await.doing("looking whether the flusher is there"),
+            None => Ok(()),
+        }
     }
 
     fn forget(&mut self, reference_type: &str) {
@@ -202,7 +206,7 @@ impl Worker {
             let count = self.enqueue_known_bills(reference_type, "truncate").await?;
             let message = format!(
                 "the table of {reference_type} was truncated. {count} bills of it have entries; those whose rows are gone keep \
-                 them until somebody decides: SELECT daybook.release('{reference_type}', …) reverses one"
+                 them until somebody decides: SELECT daybook.release('{reference_type}', ...) reverses one"
             );
             self.raise("TABLE_TRUNCATED", reference_type, "critical", &message).await?;
         }
@@ -261,7 +265,7 @@ impl Worker {
         ledger::check_rule(&self.ledger, &self.book, rule).await?;
         let book = ledger::lock_book(&self.ledger, &self.book).await.map_err(Failure::of_the_table)?;
         if book.time_zone != *time_zone {
-            return Err(Error::RuleChanged(reference_type.into()).into());
+            return Err(Error::DefinitionChanged(reference_type.into()).into());
         }
         let live_ids: Vec<i64> = statuses.iter().flat_map(|status| status.live_entry_ids.iter().copied()).collect();
         let mut live = ledger::live_entries(&self.ledger, &live_ids).await?;

@@ -1,17 +1,28 @@
--- Purpose: what the consumer must know of an attached table: its definition, and the columns that it has at present.
+-- Purpose: what the consumer must know of an attached table: its definition, and the columns that it has at present, each
+--          with its type and whether reading it as text runs nobody's code: a base type does not, nor an enum without casts.
 -- Inputs: $1 reference type. Touches: sync_source and the catalog, read only.
 SELECT s.source, s.relation_name, s.key_columns, s.filter_columns,
-       c.oid IS NOT NULL AS relation_exists,
-       CASE WHEN c.oid IS NULL THEN s.relation_name ELSE format('%I.%I', n.nspname, c.relname) END AS qualified_name,
-       daybook.key_expression('bill', s.key_columns) AS key_expression,
-       (SELECT coalesce(array_agg(a.attname::text), '{}') FROM pg_attribute AS a
-        WHERE a.attrelid = s.relation AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
-       (SELECT coalesce(array_agg(format_type(CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END, NULL)
+       r.oid IS NOT NULL AS relation_exists,
+       CASE WHEN r.oid IS NULL THEN s.relation_name ELSE format('%I.%I', n.nspname, r.relname) END AS qualified_name,
+       s.relation::oid AS relation, daybook.key_expression('bill', s.key_columns) AS key_expression,
+       c.columns, c.column_types, c.unsafe_columns,
+       (SELECT coalesce(array_agg(format_type(CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END, -1)
                                   ORDER BY k.position), '{}')
         FROM unnest(s.key_columns) WITH ORDINALITY AS k (c, position)
         JOIN pg_attribute AS a ON a.attrelid = s.relation AND a.attname = k.c AND NOT a.attisdropped
         JOIN pg_type AS t ON t.oid = a.atttypid) AS key_types
 FROM daybook.sync_source AS s
-LEFT JOIN pg_class AS c ON c.oid = s.relation
-LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace
+LEFT JOIN pg_class AS r ON r.oid = s.relation
+LEFT JOIN pg_namespace AS n ON n.oid = r.relnamespace
+CROSS JOIN LATERAL (
+    SELECT coalesce(array_agg(a.attname::text ORDER BY a.attnum), '{}') AS columns,
+           coalesce(array_agg(a.atttypid ORDER BY a.attnum), '{}') AS column_types,
+           coalesce(array_agg(a.attname::text) FILTER (
+               WHERE NOT (t.typtype = 'b'
+                          OR t.typtype = 'e' AND NOT EXISTS (SELECT FROM pg_cast AS k WHERE k.castsource = t.oid)
+                          OR t.typtype = 'd' AND (SELECT b.typtype FROM pg_type AS b WHERE b.oid = t.typbasetype) = 'b')),
+               '{}') AS unsafe_columns
+    FROM pg_attribute AS a
+    JOIN pg_type AS t ON t.oid = a.atttypid
+    WHERE a.attrelid = s.relation AND a.attnum > 0 AND NOT a.attisdropped) AS c
 WHERE s.reference_type = $1

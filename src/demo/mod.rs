@@ -190,7 +190,7 @@ async fn write(stage: &Stage, arguments: &Arguments, client: &Client) -> Result<
     }
     let bar = ProgressBar::with_draw_target(Some(arguments.bills), ProgressDrawTarget::stderr());
     bar.set_style(
-        ProgressStyle::with_template("{elapsed_precise} {bar:30} {pos}/{len} bills · {msg}")
+        ProgressStyle::with_template("{elapsed_precise} {bar:30} {pos}/{len} bills, {msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
     let mut written = clinic::Written::default();
@@ -210,7 +210,7 @@ async fn write(stage: &Stage, arguments: &Arguments, client: &Client) -> Result<
                 let sql = "SELECT (SELECT count(*) FROM daybook.sync_queue), (SELECT last_value FROM ledger.journal_entry_id)";
                 let row = client.query_one(sql, &[]).await.doing("looking at the queue")?;
                 bar.set_position(created.load(Ordering::Relaxed).min(arguments.bills));
-                bar.set_message(format!("{} events queued · {} entries", row.get::<_, i64>(0), row.get::<_, i64>(1)));
+                bar.set_message(format!("{} events queued, {} entries", row.get::<_, i64>(0), row.get::<_, i64>(1)));
             }
         }
     }

@@ -160,7 +160,7 @@ fn target<'r>(rule: &'r Rule, step: &'r AccountChoice, row: &[Option<String>]) -
         Parked::new(
             format!("column {column} holds {kind} that no account is mapped to"),
             format!(
-                "Set {column} to a value that rule {0} maps; or map this one there, and SELECT daybook.retry('{0}', …).",
+                "Set {column} to a value that rule {0} maps; or map this one there, and SELECT daybook.retry('{0}', ...).",
                 rule.reference_type
             ),
         )

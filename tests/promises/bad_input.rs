@@ -74,7 +74,8 @@ async fn amounts_in_wider_types_are_read_exactly_or_parked() {
     let clinic = Clinic::new().await;
     for (of, good, expected, bad) in [
         ("double precision", "0.1", "0.10", Some("0.30000000000000004")),
-        ("real", "12.25", "12.25", Some("'NaN'")),
+        ("real", "1000000", "1000000.00", Some("'Infinity'")),
+        ("double precision", "1e15", "1000000000000000.00", Some("'NaN'")),
         ("money", "'12.34'", "12.34", None),
         ("varchar(100)", "' 12.34 '", "12.34", Some("'twelve'")),
         ("integer", "12", "12.00", None),

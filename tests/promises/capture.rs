@@ -24,7 +24,7 @@ async fn every_way_to_write_a_row_leaves_its_key() {
             "LAB 1 update",
         ),
         ("INSERT INTO lab_bills (id, amount) VALUES (1, 12) ON CONFLICT (id) DO NOTHING", ""),
-        ("UPDATE lab_bills SET id = 2 WHERE id = 1", "LAB 2 update, LAB 1 update"),
+        ("UPDATE lab_bills SET id = 2 WHERE id = 1", "LAB 2 update, LAB 1 delete"),
         (
             "BEGIN; UPDATE lab_bills SET amount = 13; SAVEPOINT s; UPDATE lab_bills SET amount = 14; ROLLBACK TO s; COMMIT",
             "LAB 2 update",

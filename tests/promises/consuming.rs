@@ -81,7 +81,7 @@ async fn a_poison_bill_blocks_no_other_and_heals_when_its_row_is_mended() {
     let letter = "SELECT reason || ' | ' || advice FROM daybook.sync_dead_letter WHERE resolved_at IS NULL";
     assert_eq!(
         clinic.text(letter).await,
-        "LAB 50: column payment_mode holds a text of 6 characters that no account is mapped to | Set payment_mode to a value that rule LAB maps; or map this one there, and SELECT daybook.retry('LAB', …)."
+        "LAB 50: column payment_mode holds a text of 6 characters that no account is mapped to | Set payment_mode to a value that rule LAB maps; or map this one there, and SELECT daybook.retry('LAB', ...)."
     );
     clinic.write("UPDATE lab_bills SET payment_mode = 'upi' WHERE id = 50").await;
     assert_eq!(clinic.drain().await.parked, 0);

@@ -80,3 +80,39 @@ async fn a_dropped_table_waits_with_an_alert_and_can_be_given_up() {
     clinic.dba.batch_execute("SELECT daybook.detach(relation, discard_unfinished => true) FROM daybook.sync_source WHERE reference_type = 'LAB'").await.expect("detaches");
     clinic.drain().await;
 }
+
+/// The bill's own DELETE is the application's word, whatever of ours follows it in the queue.
+#[tokio::test]
+async fn a_delete_beside_a_truncate_is_reversed_and_the_truncate_alone_is_not() {
+    let clinic = Clinic::new().await;
+    let bill = "INSERT INTO lab_bills (id, amount, invoice_number) VALUES";
+    clinic.write(&format!("{bill} (1, 10, 'A'), (2, 20, 'B'), (3, 30, 'C')")).await;
+    clinic.drain().await;
+    let sql = format!(
+        "DELETE FROM lab_bills WHERE id = 1; TRUNCATE lab_bills; {bill} (2, 50, 'B'); DELETE FROM lab_bills WHERE id = 2"
+    );
+    clinic.write(&sql).await;
+    clinic.drain().await;
+    assert_eq!(clinic.balances("LAB", "1").await, "");
+    assert_eq!(clinic.balances("LAB", "2").await, "");
+    assert_eq!(clinic.balances("LAB", "3").await, "1000 30.00, 4200 -30.00");
+}
+
+/// Create, copy, drop, rename: the vendor's way to rebuild a table.
+#[tokio::test]
+async fn a_table_that_replaces_a_dropped_one_is_attached_in_its_place_and_reconciled() {
+    let clinic = Clinic::new().await;
+    clinic.write("INSERT INTO lab_bills (id, amount, invoice_number) VALUES (1, 10, 'A'), (2, 20, 'B')").await;
+    clinic.drain().await;
+    let vendor =
+        "BEGIN; CREATE TABLE lab_new (LIKE lab_bills INCLUDING ALL); INSERT INTO lab_new SELECT * FROM lab_bills;
+        DROP TABLE lab_bills; ALTER TABLE lab_new RENAME TO lab_bills; GRANT ALL ON lab_bills TO desk; COMMIT";
+    clinic.dba.batch_execute(vendor).await.expect("rebuilds");
+    clinic.write("UPDATE lab_bills SET amount = 999 WHERE id = 1; DELETE FROM lab_bills WHERE id = 2").await;
+    let alert = "SELECT alert_type || ' ' || message FROM daybook.current_alerts";
+    assert!(clinic.text(alert).await.starts_with("TABLE_DROPPED public.lab_bills was dropped"));
+    clinic.dba.batch_execute(crate::harness::TRIGGERS[2]).await.expect("attaches the new one");
+    clinic.drain().await;
+    clinic.assert_ledger_equals_bills().await;
+    assert_eq!(clinic.text("SELECT count(*) FROM daybook.current_alerts").await, "0");
+}

@@ -91,3 +91,15 @@ fn the_readme_names_tests_that_exist() {
         assert!(tests.contains(&format!("fn {name}(")), "{name}");
     }
 }
+
+/// Messages are written to databases of any encoding.
+#[test]
+fn messages_are_plain_ascii() {
+    for path in files("src", "rs") {
+        let text = std::fs::read_to_string(&path).expect("reads");
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            let line = line.split(" // ").next().unwrap_or_default();
+            assert!(line.is_ascii(), "{}: {line}", path.display());
+        }
+    }
+}

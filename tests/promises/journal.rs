@@ -198,6 +198,11 @@ async fn an_entry_is_reversed_once_and_only_by_its_own_bill() {
         .parse()
         .expect("an id");
     assert!(refused(&clinic.accountant, &reversal(902, "1", 3, second)).await.contains("its own bill"));
+    let mirror = reversal(904, "2", 2, second);
+    let elsewhere = mirror.replace("10,", "20,").replace("'4200'", "'4100'");
+    for (what, sql) in [("another amount", mirror), ("another account", elsewhere)] {
+        assert!(refused(&clinic.accountant, &sql).await.contains("line by line"), "{what}");
+    }
     let of_reversal: i64 = clinic
         .ledger_text("SELECT id FROM ledger.journal_entries WHERE kind = 'reversal'")
         .await

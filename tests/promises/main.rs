@@ -8,6 +8,7 @@ mod consuming;
 mod disappearances;
 mod harness;
 mod histories;
+mod hostility;
 mod house_rules;
 mod installing;
 mod journal;

@@ -143,7 +143,7 @@ async fn a_trigger_that_was_disabled_or_is_missing_on_a_partition_is_alerted() {
                CREATE TABLE scans_1 PARTITION OF scans FOR VALUES FROM (1) TO (100)"; // TRUNCATE triggers are not cloned
     clinic.dba.batch_execute(sql).await.expect("attaches");
     let alerts = "SELECT string_agg(alert_type || ' ' || cause, ', ' ORDER BY cause) FROM daybook.current_alerts";
-    assert_eq!(clinic.text(alerts).await, "CAPTURE_INCOMPLETE LAB, CAPTURE_INCOMPLETE SCAN");
+    assert_eq!(clinic.text(alerts).await, "CAPTURE_INCOMPLETE LAB, TRUNCATE_NOT_CAPTURED SCAN");
     clinic.dba.batch_execute(crate::harness::TRIGGERS[2]).await.expect("attaches again");
     clinic
         .dba

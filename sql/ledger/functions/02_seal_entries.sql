@@ -1,7 +1,7 @@
 -- Purpose: an unbalanced or incomplete entry cannot be stored. Header and lines come in one statement; at its end
 --          seal_lines demands that the lines of each entry are as many as the header says, numbered from 1, balanced,
 --          in the book's currency and scale, on accounts of the book; seal_headers demands that each header has lines, and
---          that a reversal reverses an entry of its own bill.
+--          that a reversal mirrors an entry of its own bill, line by line.
 -- Touches: reads journal_entries, books and accounts by key, for the new rows only.
 -- The planner is held to nested loops over indexes: statistics lag behind, and a plan from when the journal was small would
 -- read all of it for each batch once it is large.
@@ -62,12 +62,20 @@ BEGIN
     FROM new_entries AS e
     LEFT JOIN ledger.journal_entries AS reversed ON reversed.id = e.reverses_id
     WHERE e.reverses_id IS NOT NULL
-      AND ((reversed.book, reversed.source, reversed.reference_type, reversed.reference_id)
-           = (e.book, e.source, e.reference_type, e.reference_id) AND reversed.kind <> 'reversal') IS NOT TRUE
+      AND ((reversed.book, reversed.source, reversed.reference_type, reversed.reference_id, reversed.line_count)
+           = (e.book, e.source, e.reference_type, e.reference_id, e.line_count)
+           AND reversed.kind <> 'reversal' AND reversed.effective_date = e.effective_date
+           AND e.line_count = (SELECT count(*)
+                               FROM ledger.journal_lines AS l
+                               JOIN ledger.journal_lines AS r ON r.entry_id = reversed.id AND r.line_no = l.line_no
+                               WHERE l.entry_id = e.id
+                                 AND (l.account_code, l.currency, l.debit, l.credit)
+                                     = (r.account_code, r.currency, r.credit, r.debit))) IS NOT TRUE
     LIMIT 1;
     IF broken_entry IS NOT NULL THEN
-        RAISE EXCEPTION 'entry % does not reverse an entry of its own bill', broken_entry
-            USING ERRCODE = 'integrity_constraint_violation', HINT = 'A reversal itself cannot be reversed.';
+        RAISE EXCEPTION 'entry % does not reverse an entry of its own bill, line by line', broken_entry
+            USING ERRCODE = 'integrity_constraint_violation',
+                  HINT = 'The same accounts with debit and credit exchanged; a reversal itself cannot be reversed.';
     END IF;
     RETURN NULL;
 END

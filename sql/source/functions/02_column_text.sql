@@ -10,10 +10,13 @@ CREATE OR REPLACE FUNCTION daybook.bounded_text(text) RETURNS text LANGUAGE sql 
 
 CREATE OR REPLACE FUNCTION daybook.amount_text(numeric) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'SELECT $1::pg_catalog.text';
+-- A float's shortest text is exact, and becomes plain notation (1e+06) by way of numeric, which knows no Infinity before 14.
 CREATE OR REPLACE FUNCTION daybook.amount_text(double precision) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS 'SELECT $1::pg_catalog.text';
+    AS $$SELECT CASE WHEN pg_catalog.abs($1) OPERATOR(pg_catalog.=) 'Infinity' THEN $1::pg_catalog.text
+                     ELSE $1::pg_catalog.text::pg_catalog.numeric::pg_catalog.text END$$;
 CREATE OR REPLACE FUNCTION daybook.amount_text(real) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS 'SELECT $1::pg_catalog.text';
+    AS $$SELECT CASE WHEN pg_catalog.abs($1) OPERATOR(pg_catalog.=) 'Infinity' THEN $1::pg_catalog.text
+                     ELSE $1::pg_catalog.text::pg_catalog.numeric::pg_catalog.text END$$;
 CREATE OR REPLACE FUNCTION daybook.amount_text(smallint) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS 'SELECT $1::pg_catalog.text';
 CREATE OR REPLACE FUNCTION daybook.amount_text(integer) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE

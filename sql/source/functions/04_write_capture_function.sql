@@ -12,20 +12,22 @@ CREATE OR REPLACE FUNCTION daybook.write_capture_function(attached regclass) RET
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $write$
 DECLARE
     definition daybook.sync_source;
-    key_has_its_type text;
+    old_key_has_its_type text;
+    new_key_has_its_type text;
     nothing_watched_changed text;
     body text;
 BEGIN
     SELECT * INTO STRICT definition FROM daybook.sync_source WHERE relation = attached;
 
     IF definition.suspended_at IS NOT NULL THEN
-        body := format('BEGIN
-    -- Suspended by daybook.suspend: nothing is captured until daybook.resume(%L).
+        body := 'BEGIN
+    -- Suspended by daybook.suspend: nothing is captured until daybook.resume.
     RETURN NULL;
-END', definition.relation_name);
+END';
     ELSE
-        SELECT string_agg(format('pg_typeof(ROW_NAME.%I) = %L::regtype', k.c, k.t::text), ' AND ' ORDER BY k.position)
-        INTO key_has_its_type
+        SELECT string_agg(format('pg_typeof(OLD.%I) = %L::regtype', k.c, k.t::text), ' AND ' ORDER BY k.position),
+               string_agg(format('pg_typeof(NEW.%I) = %L::regtype', k.c, k.t::text), ' AND ' ORDER BY k.position)
+        INTO old_key_has_its_type, new_key_has_its_type
         FROM unnest(definition.key_columns, definition.key_types) WITH ORDINALITY AS k (c, t, position);
 
         -- Images are compared: they know every type and NULL, and may only err towards an event.
@@ -76,19 +78,21 @@ BEGIN
     VALUES (%1$L, %2$L, coalesce(new_key, old_key), lower(TG_OP));
     IF old_key <> new_key THEN
         INSERT INTO daybook.sync_queue (source, reference_type, reference_id, operation)
-        VALUES (%1$L, %2$L, old_key, lower(TG_OP));
+        VALUES (%1$L, %2$L, old_key, 'delete'); -- no row has this key any more
     END IF;
     RETURN NULL;
 END$template$,
             definition.source, definition.reference_type,
-            replace(key_has_its_type, 'ROW_NAME', 'OLD'), daybook.key_expression('OLD', definition.key_columns),
-            replace(key_has_its_type, 'ROW_NAME', 'NEW'), daybook.key_expression('NEW', definition.key_columns),
+            old_key_has_its_type, daybook.key_expression('OLD', definition.key_columns),
+            new_key_has_its_type, daybook.key_expression('NEW', definition.key_columns),
             coalesce(nothing_watched_changed, 'false'));
     END IF;
 
     EXECUTE format('CREATE OR REPLACE FUNCTION daybook.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER '
                    || 'SET search_path = pg_catalog, pg_temp AS %L',
                    'capture_' || lower(definition.reference_type), body);
-    EXECUTE format('REVOKE ALL ON FUNCTION daybook.%I() FROM PUBLIC', 'capture_' || lower(definition.reference_type));
+    -- When the application makes or attaches a partition, the trigger is cloned, and PostgreSQL asks whether the application
+    -- may execute its function. Nobody else can name it: that takes USAGE on the schema.
+    EXECUTE format('GRANT EXECUTE ON FUNCTION daybook.%I() TO PUBLIC', 'capture_' || lower(definition.reference_type));
 END
 $write$;

@@ -24,6 +24,7 @@ DECLARE
     wanted daybook.sync_source;
     present daybook.sync_source;
     part regclass;
+    is_as_wanted boolean;
 BEGIN
     PERFORM daybook.check_attachable(attach.relation, attach.reference_type, attach.key_columns,
                                      attach.filter_columns, attach.capture_mode);
@@ -38,13 +39,18 @@ BEGIN
     wanted.filter_columns := attach.filter_columns;
     wanted.capture_mode := attach.capture_mode;
 
-    SELECT * INTO present FROM daybook.sync_source AS s WHERE s.relation = attach.relation;
-    IF (present.source, present.relation_name, present.reference_type, present.key_columns, present.key_types,
+    -- Its row, or that of a table of the same reference type which was dropped, and which this one replaces.
+    SELECT * INTO present FROM daybook.sync_source AS s
+    WHERE s.relation = attach.relation
+       OR (s.reference_type = attach.reference_type AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = s.relation));
+    is_as_wanted := (present.relation, present.source, present.relation_name, present.reference_type, present.key_columns, present.key_types,
         present.filter_columns, present.capture_mode)
        IS NOT DISTINCT FROM
-       (wanted.source, wanted.relation_name, wanted.reference_type, wanted.key_columns, wanted.key_types,
+       (wanted.relation, wanted.source, wanted.relation_name, wanted.reference_type, wanted.key_columns, wanted.key_types,
         wanted.filter_columns, wanted.capture_mode)
-       AND daybook.capture_is_whole(attach.relation) THEN
+       AND daybook.capture_is_whole(attach.relation, 'daybook_capture')
+       AND daybook.consumer_can_read(attach.relation, attach.key_columns || attach.filter_columns);
+    IF is_as_wanted AND daybook.capture_is_whole(attach.relation, 'daybook_capture_truncate') THEN
         RAISE NOTICE '% is attached as % already; nothing was changed', attach.relation, attach.reference_type;
         RETURN;
     END IF;
@@ -57,6 +63,7 @@ BEGIN
     -- The bill table first, before anything of ours: the order in which an application's writes take their locks.
     PERFORM daybook.lock_relation(attach.relation, 'SHARE ROW EXCLUSIVE', attach.lock_timeout);
 
+    UPDATE daybook.sync_source AS s SET relation = attach.relation WHERE s.relation = present.relation;
     INSERT INTO daybook.sync_source (relation, relation_name, source, reference_type, key_columns, key_types,
                                      filter_columns, capture_mode)
     VALUES (wanted.relation, wanted.relation_name, wanted.source, wanted.reference_type, wanted.key_columns,
@@ -96,7 +103,9 @@ BEGIN
                     FROM unnest(attach.key_columns || attach.filter_columns) AS c),
                    attach.relation);
 
-    IF present.relation IS NOT NULL THEN
+    IF is_as_wanted THEN
+        RAISE NOTICE 'TRUNCATE of each partition of % is captured now', attach.relation;
+    ELSIF present.relation IS NOT NULL THEN
         INSERT INTO daybook.sync_queue (source, reference_type, operation, origin)
         VALUES (wanted.source, wanted.reference_type, 'reconcile', 'repair');
         RAISE NOTICE '% was attached as % before; its definition was replaced, and all its bills will be reconciled',

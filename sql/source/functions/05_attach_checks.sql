@@ -14,15 +14,22 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = relation AND tgname = trigger_name)
 $$;
 
--- Whether both triggers stand on the table and its partitions and fire always.
-CREATE OR REPLACE FUNCTION daybook.capture_is_whole(attached regclass) RETURNS boolean
+-- Whether a trigger of ours stands on the table and its partitions and fires always.
+CREATE OR REPLACE FUNCTION daybook.capture_is_whole(attached regclass, trigger_name text) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT NOT EXISTS (
         SELECT
-        FROM daybook.relation_parts(attached) AS part,
-             unnest(ARRAY['daybook_capture', 'daybook_capture_truncate']) AS trigger_name
+        FROM daybook.relation_parts(attached) AS part
         WHERE NOT EXISTS (SELECT FROM pg_trigger AS t
                           WHERE t.tgrelid = part AND t.tgname = trigger_name AND t.tgenabled = 'A'))
+$$;
+
+-- Whether the consumer still may read the columns: a privilege goes with the column when the vendor drops and remakes it.
+CREATE OR REPLACE FUNCTION daybook.consumer_can_read(attached regclass, columns text[]) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT has_schema_privilege('daybook_consumer', (SELECT relnamespace FROM pg_class WHERE oid = attached), 'USAGE')
+       AND NOT EXISTS (SELECT FROM unnest(columns) AS c
+                       WHERE NOT has_column_privilege('daybook_consumer', attached, c, 'SELECT'))
 $$;
 
 -- Waits for the lock no longer than told, so that writers do not queue up behind us.
@@ -83,7 +90,7 @@ BEGIN
             USING HINT = 'Use up to 40 capital letters, digits and underscores, beginning with a letter: PHARMACY.';
     END IF;
     other := (SELECT s.relation FROM daybook.sync_source AS s WHERE s.reference_type = check_attachable.reference_type);
-    IF other <> relation THEN
+    IF other <> relation AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = other) THEN
         RAISE EXCEPTION 'reference_type % belongs to % already', reference_type, other
             USING HINT = 'Each table has its own: choose another one, or detach the other table first.';
     END IF;

@@ -17,6 +17,7 @@ DECLARE
     parked bigint;
     schema_name name;
     part regclass;
+    part_trigger name;
 BEGIN
     SELECT * INTO definition FROM daybook.sync_source AS s WHERE s.relation = detach.relation;
     IF definition.relation IS NULL THEN
@@ -41,10 +42,6 @@ BEGIN
     DELETE FROM daybook.sync_queue AS q WHERE q.reference_type = definition.reference_type;
 
     IF schema_name IS NOT NULL THEN
-        EXECUTE format('DROP TRIGGER IF EXISTS daybook_capture ON %s', detach.relation);
-        FOR part IN SELECT daybook.relation_parts(detach.relation) LOOP
-            EXECUTE format('DROP TRIGGER IF EXISTS daybook_capture_truncate ON %s', part);
-        END LOOP;
         -- By columns, as it was granted: revoking from the table would make its default privileges explicit, a trace.
         EXECUTE (SELECT format('REVOKE SELECT (%s) ON %s FROM daybook_consumer',
                                string_agg(quote_ident(attname), ', '), detach.relation)
@@ -55,6 +52,15 @@ BEGIN
             EXECUTE format('REVOKE USAGE ON SCHEMA %I FROM daybook_consumer', schema_name);
         END IF;
     END IF;
+    -- Wherever a trigger of it stands, also on partitions that were detached from the table meanwhile.
+    FOR part, part_trigger IN
+        SELECT t.tgrelid::regclass, t.tgname FROM pg_trigger AS t
+        WHERE t.tgfoid = to_regprocedure(format('daybook.%I()', 'capture_' || lower(definition.reference_type)))
+          AND t.tgparentid = 0
+    LOOP
+        PERFORM daybook.lock_relation(part, 'ACCESS EXCLUSIVE', detach.lock_timeout);
+        EXECUTE format('DROP TRIGGER %I ON %s', part_trigger, part);
+    END LOOP;
     EXECUTE format('DROP FUNCTION IF EXISTS daybook.%I()', 'capture_' || lower(definition.reference_type));
 
     UPDATE daybook.sync_dead_letter SET resolved_at = clock_timestamp(), resolution = 'resolved',

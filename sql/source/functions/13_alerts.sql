@@ -44,12 +44,20 @@ CREATE OR REPLACE VIEW daybook.current_alerts AS
     UNION ALL
     SELECT NULL, 'CAPTURE_INCOMPLETE', reference_type, 'critical', 'open',
            format('a trigger of daybook on %s or a partition of it is missing or disabled, so changes are lost: run its file '
-                  || 'in triggers/ again, then SELECT daybook.suspend(%L), daybook.resume(%L) to have it reconciled',
-                  relation_name, relation_name, relation_name),
+                  || 'in triggers/ again, which also has it reconciled', relation_name),
            '{}', clock_timestamp()
     FROM daybook.sync_source
     JOIN pg_catalog.pg_class AS c ON c.oid = relation
-    WHERE suspended_at IS NULL AND NOT daybook.capture_is_whole(relation)
+    WHERE suspended_at IS NULL AND NOT daybook.capture_is_whole(relation, 'daybook_capture')
+    UNION ALL
+    SELECT NULL, 'TRUNCATE_NOT_CAPTURED', reference_type, 'warning', 'open',
+           format('a partition of %s was made after it was attached, and a TRUNCATE of it alone would leave no event: run the '
+                  || 'table''s file in triggers/ again', relation_name),
+           '{}', clock_timestamp()
+    FROM daybook.sync_source
+    JOIN pg_catalog.pg_class AS c ON c.oid = relation
+    WHERE suspended_at IS NULL AND daybook.capture_is_whole(relation, 'daybook_capture')
+      AND NOT daybook.capture_is_whole(relation, 'daybook_capture_truncate')
     UNION ALL
     SELECT NULL, 'TABLE_SUSPENDED', reference_type, 'warning', 'open',
            format('changes of %s are not captured: SELECT daybook.resume(%L)', relation_name, relation_name),

@@ -2,7 +2,9 @@
 CREATE OR REPLACE FUNCTION daybook.guard_configuration() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF OLD.fixed OR TG_OP = 'DELETE' OR OLD.config_key <> NEW.config_key THEN
+    IF OLD.fixed OR TG_OP = 'DELETE'
+       OR (OLD.config_key, OLD.value_kind, OLD.minimum, OLD.maximum, OLD.fixed)
+          IS DISTINCT FROM (NEW.config_key, NEW.value_kind, NEW.minimum, NEW.maximum, NEW.fixed) THEN
         RAISE EXCEPTION 'setting % cannot be changed this way', OLD.config_key
             USING HINT = CASE WHEN OLD.fixed THEN 'It was fixed at installation, because the ledger knows bills by it.'
                               ELSE 'Change config_value alone.' END;

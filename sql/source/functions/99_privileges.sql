@@ -1,7 +1,5 @@
 -- Purpose: who may do what. PUBLIC, and so every application role, has no right here at all: the capture functions run
 --          as daybook_owner. Attaching, suspending, retrying and resolving is for superusers and members of daybook_owner.
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA daybook FROM PUBLIC;
-
 GRANT USAGE ON SCHEMA daybook TO daybook_consumer, daybook_reader;
 GRANT SELECT ON daybook.sync_configuration, daybook.sync_source, daybook.sync_queue, daybook.sync_dead_letter,
     daybook.sync_audit_log, daybook.sync_alerts, daybook.sync_system_health TO daybook_consumer, daybook_reader;
@@ -15,6 +13,14 @@ DO $grants$
 DECLARE
     function_to_call regprocedure;
 BEGIN
+    -- All but the capture functions, which daybook.write_capture_function sees to.
+    FOR function_to_call IN
+        SELECT p.oid FROM pg_catalog.pg_proc AS p
+        WHERE p.pronamespace = 'daybook'::regnamespace
+          AND NOT (p.prorettype = 'trigger'::regtype AND starts_with(p.proname, 'capture_'))
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', function_to_call);
+    END LOOP;
     FOR function_to_call IN
         SELECT p.oid FROM pg_catalog.pg_proc AS p
         WHERE p.pronamespace = 'daybook'::regnamespace
@@ -24,7 +30,7 @@ BEGIN
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO daybook_consumer', function_to_call);
     END LOOP;
     -- A view's functions run with the rights of whoever looks at it.
-    GRANT EXECUTE ON FUNCTION daybook.capture_is_whole(regclass), daybook.relation_parts(regclass)
+    GRANT EXECUTE ON FUNCTION daybook.capture_is_whole(regclass, text), daybook.relation_parts(regclass)
         TO daybook_consumer, daybook_reader;
 END
 $grants$;
