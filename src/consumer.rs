@@ -385,7 +385,7 @@ async fn give_back(
     let delay = settings.retry_delay_seconds(attempts.min(settings.retry_attempts_max));
     tracing::warn!(reference_type, seqs = ?seqs, attempts, "tried again in {delay} s: {error}");
     let why = error.to_string();
-    queue::postpone(&worker.source, reference_type, &seqs, delay, 1, &why).await?;
+    queue::postpone(&worker.source, reference_type, &seqs, delay, attempts, &why).await?;
     Ok(events.len())
 }
 

@@ -145,7 +145,7 @@ pub async fn write_dead_letters(
     Ok(())
 }
 
-/// Puts events back with a later due time; `attempts` is 0 where nothing but time is needed.
+/// Puts events back with a later due time; `attempts` is how many have failed, 0 where nothing but time is needed.
 pub async fn postpone(
     source: &Session,
     reference_type: &str,
