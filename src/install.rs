@@ -335,8 +335,10 @@ pub fn print_install(wishes: &Wishes) -> Result<String> {
     Ok(LEDGER.print(&identity)? + "\n" + &SOURCE.print(&identity)?)
 }
 
-const UNINSTALL_SOURCE: &str = include_str!("../sql/source/uninstall.sql");
-const UNINSTALL_LEDGER: &str = include_str!("../sql/ledger/uninstall.sql");
+const UNINSTALL_SOURCE: &str =
+    concat!(include_str!("../sql/source/uninstall.sql"), "\n", include_str!("../sql/drop_roles.sql"));
+const UNINSTALL_LEDGER: &str =
+    concat!(include_str!("../sql/ledger/uninstall.sql"), "\n", include_str!("../sql/drop_roles.sql"));
 
 /// Takes daybook out of the source, and out of the ledger only where told; returns what was done, a line a side.
 pub async fn uninstall(source: &Config, ledger: &Config, with_ledger: bool) -> Result<Vec<String>> {
