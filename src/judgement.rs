@@ -1,5 +1,7 @@
 //! What becomes of one bill: posted, parked or retained, and what its status, events and dead letter are told. Pure.
 
+use std::collections::HashMap;
+
 use crate::capture::Found;
 use crate::ledger::{Book, ParkedSpell, Posting, State, Status};
 use crate::posting::Parked;
@@ -108,15 +110,20 @@ pub fn take<'a>(
 }
 
 /// How each claimed event of a bill ended. `cause` is the event that the synchronisation is attributed to; where it was
-/// not claimed here, it finds later that it has been posted.
-pub fn outcomes(judgement: &Judgement, before: &Status, after: &Status, cause: i64, seqs: &[i64]) -> Vec<Finished> {
+/// not claimed here, it finds later in `posted`, the entries by the events that caused them, that it has been posted.
+pub fn outcomes(
+    judgement: &Judgement,
+    before: &Status,
+    after: &Status,
+    cause: i64,
+    seqs: &[i64],
+    posted: &HashMap<i64, i64>,
+) -> Vec<Finished> {
     let highest = seqs.last().copied();
     let outcome = |seq: i64| match judgement {
         Judgement::Post(entries) if !entries.is_empty() => {
             (if seq == cause { Outcome::Posted } else { Outcome::Covered }, after.last_entry_id)
         }
-        // Repeated after a crash, or seen by the synchronisation of a later event.
-        Judgement::Post(_) if Some(seq) == before.last_event_seq => (Outcome::Posted, before.last_entry_id),
         Judgement::Post(_) if Some(seq) < before.last_event_seq => (Outcome::Covered, before.last_entry_id),
         _ if Some(seq) != highest => (Outcome::Covered, None),
         Judgement::Post(_) => (Outcome::NoEffect, None),
@@ -124,7 +131,10 @@ pub fn outcomes(judgement: &Judgement, before: &Status, after: &Status, cause: i
         Judgement::Retain => (Outcome::Retained, None),
     };
     let finished = |seq: &i64| {
-        let (outcome, entry_id) = outcome(*seq);
+        let (outcome, entry_id) = match posted.get(seq) {
+            Some(entry_id) if *seq != cause || judgement.entries().is_empty() => (Outcome::Posted, Some(*entry_id)),
+            _ => outcome(*seq),
+        };
         Finished { seq: *seq, outcome, entry_id }
     };
     seqs.iter().map(finished).collect()

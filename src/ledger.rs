@@ -209,6 +209,18 @@ pub async fn live_entries(ledger: &Session, ids: &[i64]) -> Result<HashMap<i64, 
     lines.into_iter().map(entry).collect()
 }
 
+/// Of these events, given with their bills, those that an entry names as its cause, with the last such entry.
+pub async fn posted_events(ledger: &Session, scope: Scope<'_>, events: &[(&str, i64)]) -> Result<HashMap<i64, i64>> {
+    if events.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let (reference_ids, seqs): (Vec<&str>, Vec<i64>) = events.iter().copied().unzip();
+    let Scope { book, source, reference_type } = scope;
+    let parameters: Parameters<'_> = &[&book, &source, &reference_type, &reference_ids, &seqs];
+    let rows = ledger.query(sql::POSTED_EVENTS, parameters).await.doing("looking for entries of the events")?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
 /// An entry with its place in the journal.
 #[derive(Debug)]
 pub struct Posting<'a> {

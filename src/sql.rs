@@ -29,6 +29,7 @@ statements! {
     INSERT_STATUS = "insert_status.sql",
     LOCK_STATUS = "lock_status.sql",
     LIVE_LINES = "live_lines.sql",
+    POSTED_EVENTS = "posted_events.sql",
     ENTRY_IDS = "entry_ids.sql",
     POST_ENTRIES = "post_entries.sql",
     UPDATE_STATUS = "update_status.sql",

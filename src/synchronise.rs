@@ -288,6 +288,11 @@ impl Worker {
                 None => judge(rule, &book, &self.source_name, status, &live, found),
             });
         }
+        // Events that an earlier posting has seen; there are none but after a crash, or where workers met at a bill.
+        let seen = statuses.iter().zip(bills).flat_map(|(status, (reference_id, seqs))| {
+            seqs.iter().filter(|seq| Some(**seq) <= status.last_event_seq).map(|seq| (*reference_id, *seq))
+        });
+        let posted = ledger::posted_events(&self.ledger, scope, &seen.collect::<Vec<_>>()).await?;
         let count = judgements.iter().map(|judgement| judgement.entries().len()).sum();
         let mut ids = ledger::entry_ids(&self.ledger, count).await?.into_iter();
         let mut postings = Vec::with_capacity(count);
@@ -297,7 +302,7 @@ impl Worker {
         {
             let before = status.clone();
             take(status, found, &judgement, &mut ids, &mut postings, reference_type);
-            finished.extend(outcomes(&judgement, &before, status, found.cause.seq, seqs));
+            finished.extend(outcomes(&judgement, &before, status, found.cause.seq, seqs, &posted));
             if judgement.changes(&before) {
                 changed.push(status.clone());
             }

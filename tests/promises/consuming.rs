@@ -402,3 +402,25 @@ async fn waiting_for_a_book_that_is_being_closed_uses_up_no_attempt() {
     clinic.drain().await;
     clinic.assert_ledger_equals_bills().await;
 }
+
+/// A worker posts on account of the latest event that it sees, claimed by it or not; the event is told so at its own turn.
+#[tokio::test]
+async fn an_event_that_another_worker_posted_for_ends_as_posted_with_its_own_entry() {
+    let clinic = Clinic::new().await;
+    clinic.write("INSERT INTO lab_bills (id, amount, invoice_number) VALUES (1, 10, 'A')").await;
+    clinic.write("UPDATE lab_bills SET amount = 20").await;
+    let holder = Cluster::shared().admin(&clinic.database).await;
+    let hold = "BEGIN; SELECT FROM daybook.sync_queue WHERE operation = 'update' FOR UPDATE";
+    holder.batch_execute(hold).await.expect("holds the event");
+    assert_eq!(clinic.drain_for(Duration::from_millis(400)).await.unfinished, 1);
+    clinic.write("UPDATE lab_bills SET amount = 30").await;
+    assert_eq!(clinic.drain_for(Duration::from_millis(400)).await.unfinished, 1);
+    holder.batch_execute("COMMIT").await.expect("lets go");
+    clinic.drain().await;
+    let outcomes = "SELECT string_agg(operation || ' ' || outcome || ' ' || entry_id, ', ' ORDER BY seq) FROM daybook.sync_audit_log";
+    let ids = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM ledger.journal_entries";
+    let ids = clinic.ledger_text(ids).await;
+    let ids: Vec<&str> = ids.split(' ').collect(); // original, reversal, correction
+    let expected = format!("insert covered {0}, update posted {0}, update posted {1}", ids[0], ids[2]);
+    assert_eq!(clinic.text(outcomes).await, expected);
+}
