@@ -295,7 +295,7 @@ impl Worker {
         let posted = ledger::posted_events(&self.ledger, scope, &seen.collect::<Vec<_>>()).await?;
         let count = judgements.iter().map(|judgement| judgement.entries().len()).sum();
         let mut ids = ledger::entry_ids(&self.ledger, count).await?.into_iter();
-        let mut postings = Vec::with_capacity(count);
+        let mut postings: Vec<Posting<'_>> = Vec::with_capacity(count);
         let mut changed = Vec::new();
         let mut letters = Vec::new();
         for (((status, found), judgement), seqs) in statuses.iter_mut().zip(&found).zip(judgements).zip(bills.values())
@@ -308,7 +308,6 @@ impl Worker {
             }
             letters.extend(dead_letter(status, found));
         }
-        let postings: Vec<Posting<'_>> = postings;
         ledger::post(&self.ledger, scope, &book, rule, &postings).await?;
         if !changed.is_empty() {
             ledger::update_status(&self.ledger, scope, &changed).await?;

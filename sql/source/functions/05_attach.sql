@@ -43,11 +43,12 @@ BEGIN
     SELECT * INTO present FROM daybook.sync_source AS s
     WHERE s.relation = attach.relation
        OR (s.reference_type = attach.reference_type AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = s.relation));
-    is_as_wanted := (present.relation, present.source, present.relation_name, present.reference_type, present.key_columns, present.key_types,
-        present.filter_columns, present.capture_mode)
+    is_as_wanted :=
+       (present.relation, present.source, present.relation_name, present.reference_type, present.key_columns,
+        present.key_types, present.filter_columns, present.capture_mode)
        IS NOT DISTINCT FROM
-       (wanted.relation, wanted.source, wanted.relation_name, wanted.reference_type, wanted.key_columns, wanted.key_types,
-        wanted.filter_columns, wanted.capture_mode)
+       (wanted.relation, wanted.source, wanted.relation_name, wanted.reference_type, wanted.key_columns,
+        wanted.key_types, wanted.filter_columns, wanted.capture_mode)
        AND daybook.capture_is_whole(attach.relation, 'daybook_capture')
        AND daybook.consumer_can_read(attach.relation, attach.key_columns || attach.filter_columns);
     IF is_as_wanted AND daybook.capture_is_whole(attach.relation, 'daybook_capture_truncate') THEN
