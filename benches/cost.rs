@@ -6,10 +6,11 @@
 
 use std::time::{Duration, Instant};
 
-use daybook::consumer::{self, Options};
+use daybook::consumer;
 use daybook::database::{Side, connect, parse_url};
 use daybook::identity::Wishes;
 use daybook::install::install;
+use daybook::options::Databases;
 use daybook::private_server::PrivateServer;
 use tokio_postgres::Client;
 
@@ -63,7 +64,7 @@ async fn main() {
     println!("posting {BILLS} queued pharmacy bills of five lines each");
     println!("  bare ledger, one SQL statement: {:.0} bills/s", rate(bare));
     for workers in [1, 2] {
-        let options = Options { source: config.clone(), ledger: config.clone(), workers };
+        let options = Databases { name: None, source: config.clone(), ledger: config.clone(), workers };
         let started = Instant::now();
         let drained = consumer::drain(options, Duration::from_secs(600)).await.expect("drains");
         let took = started.elapsed();

@@ -6,7 +6,7 @@ use tokio_postgres::types::ToSql;
 use crate::database::{Session, quote_identifier, quote_literal};
 use crate::error::{Doing, Error, Result};
 use crate::key;
-use crate::posting::rule::{MappedColumn, Reading, Rule};
+use crate::posting::rule::{MappedColumn, Reading, RuleSet};
 use crate::sql;
 
 /// An attached table as it is at present, checked against its rule.
@@ -18,11 +18,25 @@ pub struct Table {
     /// Quoted and qualified, for SQL.
     pub qualified_name: String,
     pub key_types: Vec<String>,
+    /// Whether no bill of it has been judged yet.
+    pub is_first: bool,
     relation: u32,
     columns: Vec<String>,
     column_types: Vec<u32>,
     key_columns: Vec<String>,
     key_expression: String,
+    /// The columns of the unique index by which the table is read in key order.
+    order_columns: Vec<String>,
+    /// Go-live date and policy on delete as the database spells them, for comparison.
+    policies: Vec<Option<String>>,
+}
+
+/// What becomes of the entries of a bill whose row is gone, as `daybook.sync_source.on_delete` spells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDelete {
+    Reverse,
+    Keep,
+    Alert,
 }
 
 /// The event to which a posting is attributed: the highest one of the bill that was visible when its row was read.
@@ -53,7 +67,7 @@ pub struct Found {
 
 impl Table {
     /// Reads the definition, and says what keeps the rule from reading the table.
-    pub async fn load(source: &Session, reference_type: &str, rule: &Rule) -> Result<Table> {
+    pub async fn load(source: &Session, reference_type: &str, rules: &RuleSet) -> Result<Table> {
         let row = source
             .query_opt(sql::TABLE_DEFINITION, &[&reference_type])
             .await
@@ -80,7 +94,7 @@ impl Table {
             ));
         }
         let unsafe_columns: Vec<String> = row.get("unsafe_columns");
-        let mapped = rule.columns().iter().map(|column| &column.name);
+        let mapped = rules.columns().iter().map(|column| &column.name);
         if let Some(name) = key_columns.iter().chain(mapped).find(|name| unsafe_columns.contains(name)) {
             return refuse(format!(
                 "column {name} of {relation_name} has a type of the application's own, and reading it could run the \
@@ -88,7 +102,7 @@ impl Table {
                  casts"
             ));
         }
-        for MappedColumn { name, .. } in rule.columns() {
+        for MappedColumn { name, .. } in rules.columns() {
             if !present.contains(name) {
                 return refuse(format!(
                     "column {name} of {relation_name} is gone, and rule {reference_type} maps it. Its events wait, nothing is \
@@ -107,11 +121,14 @@ impl Table {
             reference_type: reference_type.into(),
             qualified_name: row.get("qualified_name"),
             key_types: row.get("key_types"),
+            is_first: row.get("is_first"),
             relation: row.get("relation"),
             columns: present,
             column_types: row.get("column_types"),
             key_columns,
             key_expression: row.get("key_expression"),
+            order_columns: row.get::<_, Option<Vec<String>>>("order_columns").unwrap_or_default(),
+            policies: row.get("policies"),
         })
     }
 
@@ -121,8 +138,9 @@ impl Table {
     /// absent (rule 4).
     ///
     /// Parameters: $1 reference type, $2 the book's time zone, $3 reference ids, $4… the parts of their keys as texts.
-    fn read_statement(&self, rule: &Rule) -> String {
-        let columns: String = rule.columns().iter().map(|column| format!(", {}", read_expression(column))).collect();
+    fn read_statement(&self, rules: &RuleSet) -> String {
+        let columns: String =
+            rules.columns().iter().map(|column| format!(", {}", read_expression(column, "$2"))).collect();
         let parts = 1..=self.key_columns.len();
         let parameters: String = parts.clone().map(|part| format!(", ${}::text[]", part + 3)).collect();
         let names: String = parts.map(|part| format!(", part_{part}")).collect();
@@ -148,7 +166,7 @@ impl Table {
     pub async fn read(
         &self,
         source: &Session,
-        rule: &Rule,
+        rules: &RuleSet,
         time_zone: &str,
         reference_ids: &[&str],
     ) -> Result<Vec<Found>> {
@@ -164,8 +182,8 @@ impl Table {
             parameters.push(column);
         }
         self.hold_still(source).await?;
-        let rows = source.query(&self.read_statement(rule), &parameters).await.doing("reading the bills")?;
-        places(rows, reference_ids.len(), rule.columns().len())
+        let rows = source.query(&self.read_statement(rules), &parameters).await.doing("reading the bills")?;
+        places(rows, reference_ids.len(), rules.columns().len())
     }
 
     /// Locks the table against DDL until the transaction ends, and looks whether its columns are still those that this was
@@ -175,7 +193,8 @@ impl Table {
         source.query(&lock, &[]).await.doing("locking the table against DDL")?;
         let now = source.query_one(sql::COLUMN_TYPES, &[&self.relation]).await.doing("looking at the columns")?;
         let (columns, column_types): (Vec<String>, Vec<u32>) = (now.get("columns"), now.get("column_types"));
-        if columns != self.columns || column_types != self.column_types {
+        let policies: Option<Vec<Option<String>>> = now.get("policies");
+        if columns != self.columns || column_types != self.column_types || policies.as_ref() != Some(&self.policies) {
             return Err(Error::DefinitionChanged(self.reference_type.clone()));
         }
         Ok(())
@@ -192,26 +211,132 @@ impl Table {
     }
 
     /// Forgets what was prepared for this table, which may have changed.
-    pub fn forget(&self, source: &Session, rule: &Rule) {
-        source.forget(&self.read_statement(rule));
+    pub fn forget(&self, source: &Session, rules: &RuleSet) {
+        source.forget(&self.read_statement(rules));
         source.forget(&format!("SELECT FROM {} WHERE false", self.qualified_name));
     }
 
-    /// Enqueues every key of the table, server-side, in one statement.
-    pub async fn enqueue_all(&self, source: &Session) -> Result<u64> {
-        let sql = format!(
-            "INSERT INTO daybook.sync_queue (source, reference_type, reference_id, operation, origin) \
-             SELECT $1, $2, {}, 'synchronise', 'repair' FROM {} AS bill",
-            self.key_expression, self.qualified_name
-        );
-        source.execute(&sql, &[&self.source, &self.reference_type]).await.doing("enqueueing every bill of the table")
+    /// Bills from before this day are out of scope.
+    pub fn go_live(&self) -> Option<chrono::NaiveDate> {
+        self.policies.first()?.as_ref()?.parse().ok()
+    }
+
+    pub fn on_delete(&self) -> OnDelete {
+        match self.policies.get(1).and_then(Option::as_deref) {
+            Some("keep") => OnDelete::Keep,
+            Some("alert") => OnDelete::Alert,
+            _ => OnDelete::Reverse,
+        }
+    }
+
+    /// Enqueues the next keys of the table after the given one, in key order, server-side. Those that are surely older than
+    /// the go-live date are passed over.
+    pub async fn enqueue_chunk(
+        &self,
+        source: &Session,
+        rules: &RuleSet,
+        time_zone: &str,
+        after: Option<&[String]>,
+        origin: &str,
+    ) -> Result<Chunk> {
+        if self.order_columns.is_empty() {
+            return Err(Error::TableUnreadable(format!(
+                "{} has no unique index of its key any more, by which it could be read in order. Its events wait. Put it back",
+                self.qualified_name
+            )));
+        }
+        self.hold_still(source).await?;
+        let statement = self.chunk_statement(rules, time_zone, after.is_some());
+        let go_live = self.go_live();
+        let mut parameters: Vec<&(dyn ToSql + Sync)> =
+            vec![&self.source, &self.reference_type, &origin, &CHUNK_ROWS, &go_live];
+        for part in after.unwrap_or_default() {
+            parameters.push(part);
+        }
+        let row = source.query_one(&statement, &parameters).await.doing("enqueueing the table's bills")?;
+        source.forget(&statement);
+        let seen: i64 = row.get(0);
+        Ok(Chunk { seen, enqueued: row.get(1), last: row.get(2), is_last: seen < CHUNK_ROWS })
+    }
+
+    /// Parameters: $1 source, $2 reference type, $3 origin, $4 rows, $5 go-live date, $6… the parts of the key to go on after.
+    fn chunk_statement(&self, rules: &RuleSet, time_zone: &str, goes_on: bool) -> String {
+        let named = |name: &String| format!("bill.{}", quote_identifier(name));
+        let order = self.order_columns.iter().map(named).collect::<Vec<_>>().join(", ");
+        let texts = self.order_columns.iter().map(|name| named(name) + "::text").collect::<Vec<_>>().join(", ");
+        let beyond = match goes_on {
+            false => String::new(),
+            true => {
+                let of = |name: &String| {
+                    let at = self.key_columns.iter().position(|key| key == name);
+                    at.and_then(|at| self.key_types.get(at)).map_or("text", String::as_str)
+                };
+                let parts = self.order_columns.iter().enumerate();
+                // A parameter is a text; the cast makes it the column's own type, which the index knows.
+                let parts = parts.map(|(at, name)| format!("${}::text::{}", at + 6, of(name))).collect::<Vec<_>>();
+                format!("WHERE ({order}) > ({})", parts.join(", "))
+            }
+        };
+        format!(
+            "WITH page AS MATERIALIZED (SELECT p.*, row_number() OVER () AS n FROM (\
+                 SELECT {key} AS id, {scope} AS is_in_scope, ARRAY[{texts}] AS place FROM {table} AS bill {beyond} \
+                 ORDER BY {order} LIMIT $4) AS p), \
+             enqueued AS (INSERT INTO daybook.sync_queue (source, reference_type, reference_id, operation, origin) \
+                 SELECT $1, $2, id, 'synchronise', $3 FROM page WHERE is_in_scope ORDER BY n RETURNING seq) \
+             SELECT (SELECT count(*) FROM page), (SELECT count(*) FROM enqueued), \
+                    (SELECT place FROM page ORDER BY n DESC LIMIT 1)",
+            key = self.key_expression,
+            scope = self.scope_expression(rules, time_zone),
+            table = self.qualified_name,
+        )
+    }
+
+    /// Whether a row may be in scope: not by any version's date before the go-live date. No date is taken apart here, so that
+    /// none can fail; what the rule makes of it is judged when the bill is synchronised.
+    fn scope_expression(&self, rules: &RuleSet, time_zone: &str) -> String {
+        const DATE: u32 = 1082;
+        const TIMESTAMP: u32 = 1114;
+        const TIMESTAMPTZ: u32 = 1184;
+        let mut expressions = vec!["$5::date IS NULL".to_string()];
+        for rule in rules.versions() {
+            let name = &rule.date_column().name;
+            let at = self.columns.iter().position(|column| column == name);
+            let column = format!("bill.{}", quote_identifier(name));
+            let zone = quote_literal(rule.time_zone.as_deref().unwrap_or(time_zone));
+            expressions.push(match at.map(|at| self.column_types[at]) {
+                Some(DATE | TIMESTAMP) => format!("coalesce({column} >= $5::date, true)"),
+                Some(TIMESTAMPTZ) => format!("coalesce({column} >= timezone({zone}, $5::date::timestamp), true)"),
+                _ => "true".into(),
+            });
+        }
+        format!("({})", expressions.join(" OR "))
     }
 }
 
-fn read_expression(column: &MappedColumn) -> String {
+/// How many keys are enqueued at a time.
+const CHUNK_ROWS: i64 = 2_000;
+
+/// What enqueueing a chunk of a table came to.
+#[derive(Debug)]
+pub struct Chunk {
+    /// Keys that it held.
+    pub seen: i64,
+    /// Those of them that were enqueued.
+    pub enqueued: i64,
+    /// The parts of the last one, after which the next chunk begins.
+    pub last: Option<Vec<String>>,
+    /// Whether the table's end was reached.
+    pub is_last: bool,
+}
+
+/// How a mapped column is read, as exact text or null. `zone` is the SQL of the book's time zone.
+pub fn read_expression(column: &MappedColumn, zone: &str) -> String {
     let name = quote_identifier(&column.name);
-    match column.reading {
-        Reading::LocalDate => format!("daybook.local_date(bill.{name}, $2)"),
+    match &column.reading {
+        Reading::LocalDate { time_zone: None } => format!("daybook.local_date(bill.{name}, {zone})"),
+        Reading::LocalDate { time_zone: Some(zone) } => {
+            format!("daybook.local_date(bill.{name}, {})", quote_literal(zone))
+        }
         Reading::Amount => format!("daybook.amount_text(bill.{name})"),
         Reading::Text => format!("daybook.bounded_text(bill.{name}::text)"),
     }

@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 use backon::BackoffBuilder;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_postgres::Config;
 
 use crate::database::{Session, Side, connect_as_consumer};
 use crate::error::{Doing, Error, NextStep, Result, explain};
 use crate::housekeeping::Housekeeper;
+use crate::meeting::meet;
+use crate::options::Databases;
 use crate::posting::Parked;
 use crate::queue::{self, Claim, Event};
 use crate::settings::Settings;
@@ -34,14 +35,6 @@ const DEFINITION_CHANGES_MAX: u32 = 3;
 /// A table that waits for longer than this is alerted, whatever it waits for.
 const HELD_UNALERTED_MAX: Duration = Duration::from_secs(60);
 
-/// Where to consume, and with how many workers.
-#[derive(Clone)]
-pub struct Options {
-    pub source: Config,
-    pub ledger: Config,
-    pub workers: usize,
-}
-
 /// How draining ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
@@ -55,7 +48,7 @@ pub struct Drained {
 
 /// What the workers of one process share.
 struct Shared {
-    options: Options,
+    options: Databases,
     stop: watch::Receiver<bool>,
     events: Arc<AtomicU64>,
 }
@@ -68,7 +61,7 @@ impl Clone for Shared {
 
 /// Consumes until `shutdown`, then finishes the batches under way. Fails only where the first connections fail: later the
 /// workers wait for servers that are away.
-pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result<()> {
+pub async fn run(options: Databases, shutdown: impl Future<Output = ()>) -> Result<()> {
     let workers = options.workers;
     let (crew, mut housekeeper) = Crew::start(options).await?;
     tracing::info!(workers, "posting, until a signal");
@@ -87,7 +80,7 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result
 }
 
 /// Consumes until the queue is empty, retries that fall due included, or the time is up.
-pub async fn drain(options: Options, timeout: Duration) -> Result<Drained> {
+pub async fn drain(options: Databases, timeout: Duration) -> Result<Drained> {
     let started = Instant::now();
     let (crew, mut housekeeper) = Crew::start(options).await?;
     let mut next_housekeeping = Instant::now();
@@ -127,10 +120,10 @@ struct Crew {
 }
 
 impl Crew {
-    async fn start(options: Options) -> Result<(Crew, Housekeeper)> {
-        let housekeeper = Housekeeper::connect(options.source.clone(), options.workers).await?;
-        // Look at the other side once, so that a wrong URL is told at once and not only in the log.
-        connect_as_consumer(Side::Ledger, &options.ledger).await?;
+    async fn start(options: Databases) -> Result<(Crew, Housekeeper)> {
+        // Both sides once, and their meeting, so that a wrong URL is told at once and not only in the log.
+        let (source, ledger, settings, _) = connect_both(&options).await?;
+        let housekeeper = Housekeeper::connect(options.clone(), source, ledger, settings).await;
         let (stop, stopped) = watch::channel(false);
         let events = Arc::new(AtomicU64::new(0));
         let shared = Shared { options, stop: stopped, events: events.clone() };
@@ -184,11 +177,36 @@ async fn work(mut shared: Shared, index: usize) {
     }
 }
 
-async fn connect_worker(options: &Options) -> Result<(Worker, Settings)> {
+/// Connects to both sides, which meet. Also tells whether they are one running server.
+async fn connect_both(options: &Databases) -> Result<(Session, Session, Settings, bool)> {
     let source = connect_as_consumer(Side::Source, &options.source).await?;
     let ledger = connect_as_consumer(Side::Ledger, &options.ledger).await?;
     let settings = Settings::load(&source).await?;
-    let flusher = match same_cluster(&source, &ledger).await? {
+    if let Some(name) = options.name.as_ref().filter(|name| **name != settings.source_name) {
+        return Err(Error::Strangers(format!(
+            "daybook.toml calls it source {name}, and the database there is source {}: correct the URL or the name",
+            settings.source_name
+        )));
+    }
+    let (here, there) = (place(&source).await?, place(&ledger).await?);
+    let same_cluster = here.0 == there.0;
+    if let Err(error) = meet(&source, &ledger, &settings.book, &settings.source_name, here == there).await {
+        if matches!(error, Error::Strangers(_)) {
+            raise_alert(&source, "STRANGERS", &settings.source_name, &error.to_string()).await;
+        }
+        return Err(error);
+    }
+    source
+        .execute("SELECT daybook.resolve_alert('STRANGERS', $1)", &[&settings.source_name])
+        .await
+        .doing("resolving an alert")?;
+    Ok((source, ledger, settings, same_cluster))
+}
+
+/// A worker with its connections, and the settings of its source.
+pub async fn connect_worker(options: &Databases) -> Result<(Worker, Settings)> {
+    let (source, ledger, settings, same_cluster) = connect_both(options).await?;
+    let flusher = match same_cluster {
         true => None,
         false => {
             let flusher = connect_as_consumer(Side::Source, &options.source).await?;
@@ -196,19 +214,17 @@ async fn connect_worker(options: &Options) -> Result<(Worker, Settings)> {
             Some(flusher)
         }
     };
-    let worker = Worker::new(source, ledger, flusher, settings.source_name.clone(), settings.book.clone());
-    Ok((worker, settings))
+    Ok((Worker::new(source, ledger, flusher, &settings), settings))
 }
 
-/// Whether both sides are the same running server: the same cluster, started at the same microsecond. A copy of a cluster
-/// has the same identifier, and not the same start.
-async fn same_cluster(source: &Session, ledger: &Session) -> Result<bool> {
-    let sql = "SELECT system_identifier, pg_postmaster_start_time() FROM pg_control_system()";
-    let identity = async |session: &Session| -> Result<(i64, chrono::DateTime<chrono::Utc>)> {
-        let row = session.query_one(sql, &[]).await.doing("asking which cluster this is")?;
-        Ok((row.get(0), row.get(1)))
-    };
-    Ok(identity(source).await? == identity(ledger).await?)
+/// A running server: its cluster, started at its microsecond. A copy of a cluster has the same identifier, and not the same start.
+type Server = (i64, chrono::DateTime<chrono::Utc>);
+
+/// The running server that a session is on, and its database there.
+async fn place(session: &Session) -> Result<(Server, String)> {
+    let sql = "SELECT system_identifier, pg_postmaster_start_time(), current_database()::text FROM pg_control_system()";
+    let row = session.query_one(sql, &[]).await.doing("asking which cluster this is")?;
+    Ok(((row.get(0), row.get(1)), row.get(2)))
 }
 
 /// Goes from table to table until told to stop. Returns an error where the connections are to be made anew.
@@ -220,6 +236,7 @@ async fn consume(shared: &mut Shared, mut worker: Worker, mut settings: Settings
     while !*shared.stop.borrow() {
         if settings_read.elapsed() >= HOUSEKEEPING_INTERVAL {
             settings = Settings::load(&worker.source).await?;
+            worker.heed(&settings);
             settings_read = Instant::now();
         }
         let due = worker.source.query(sql::DUE_REFERENCE_TYPES, &[]).await.doing("looking for due events")?;
@@ -394,9 +411,13 @@ const TABLE_UNREADABLE: &str = "TABLE_UNREADABLE";
 /// An alert that cannot be raised must not keep the worker from the other tables.
 async fn raise_table_alert(worker: &Worker, reference_type: &str, why: &str) {
     let message = format!("the bills of {reference_type} cannot be synchronised: {why}");
+    raise_alert(&worker.source, TABLE_UNREADABLE, reference_type, &message).await;
+}
+
+async fn raise_alert(source: &Session, alert_type: &str, cause: &str, message: &str) {
     let sql = "SELECT daybook.raise_alert($1, $2, 'critical', $3)";
-    if let Err(error) = worker.source.execute(sql, &[&TABLE_UNREADABLE, &reference_type, &message]).await {
-        tracing::error!(reference_type, "could not raise an alert: {}; it says: {message}", explain(&error));
+    if let Err(error) = source.execute(sql, &[&alert_type, &cause, &message]).await {
+        tracing::error!(cause, "could not raise an alert: {}; it says: {message}", explain(&error));
     }
 }
 
@@ -421,6 +442,8 @@ mod tests {
             operation: "update".into(),
             attempts: 0,
             xid: "1".into(),
+            origin: "trigger".into(),
+            progress_key: None,
         };
         assert!(split(&[event(1, Some("a")), event(2, Some("a"))]).is_none());
         assert!(split(&[event(1, None), event(2, None)]).is_none());

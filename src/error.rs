@@ -14,6 +14,9 @@ pub enum Error {
     /// daybook is not there, or not whole.
     #[error("{0}")]
     NotInstalled(String),
+    /// Source and ledger are not those that knew each other.
+    #[error("{0}")]
+    Strangers(String),
     /// A statement failed.
     #[error("{doing}: {}", explain(source))]
     Database { doing: &'static str, source: tokio_postgres::Error },
@@ -49,7 +52,9 @@ pub enum NextStep {
 impl Error {
     pub fn next_step(&self) -> NextStep {
         match self {
-            Error::Usage(_) | Error::NotInstalled(_) | Error::TableUnreadable(_) => NextStep::Halt,
+            Error::Usage(_) | Error::NotInstalled(_) | Error::TableUnreadable(_) | Error::Strangers(_) => {
+                NextStep::Halt
+            }
             Error::Unreachable(_) | Error::Io { .. } => NextStep::Wait,
             Error::DefinitionChanged(_) | Error::Unexpected(_) => NextStep::Retry,
             Error::Database { source, .. } => match source.code() {

@@ -1,15 +1,18 @@
-//! Housekeeping: a process's sign of life, partitions of the audit log, and alerts whose cause is gone.
-
-use tokio_postgres::Config;
+//! Housekeeping: a process's sign of life on both sides, partitions of the audit log, alerts whose cause is gone, and what has
+//! to be noticed without any event: rules that were applied, partitions that came or went.
 
 use crate::database::{Session, Side, connect_as_consumer};
 use crate::error::{Doing, Result, explain};
+use crate::options::Databases;
+use crate::settings::Settings;
 use crate::sql;
 
-/// What a process does beside its workers: a sign of life, and alerts whose cause is gone.
+/// What a process does beside its workers.
 pub struct Housekeeper {
-    config: Config,
+    options: Databases,
     pub session: Session,
+    ledger: Session,
+    settings: Settings,
     process: String,
     started_at: chrono::DateTime<chrono::Utc>,
     workers: i32,
@@ -18,23 +21,28 @@ pub struct Housekeeper {
 }
 
 impl Housekeeper {
-    pub async fn connect(config: Config, workers: usize) -> Result<Housekeeper> {
-        let session = connect_as_consumer(Side::Source, &config).await?;
+    pub async fn connect(options: Databases, session: Session, ledger: Session, settings: Settings) -> Housekeeper {
         let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        Ok(Housekeeper {
-            config,
+        Housekeeper {
+            workers: options.workers as i32,
+            options,
             session,
+            ledger,
             process: format!("{host}:{}", std::process::id()),
             started_at: chrono::Utc::now(),
-            workers: workers as i32,
             finished: 0,
             partitions_made_on: None,
-        })
+            settings,
+        }
     }
 
     pub async fn reconnect(&mut self) {
-        match connect_as_consumer(Side::Source, &self.config).await {
+        match connect_as_consumer(Side::Source, &self.options.source).await {
             Ok(session) => self.session = session,
+            Err(error) => tracing::warn!("waiting: {error}"),
+        }
+        match connect_as_consumer(Side::Ledger, &self.options.ledger).await {
+            Ok(session) => self.ledger = session,
             Err(error) => tracing::warn!("waiting: {error}"),
         }
     }
@@ -74,6 +82,7 @@ impl Housekeeper {
             .await
             .doing("giving a sign of life")?;
         self.session.execute(sql::RESOLVE_DIRTY_TABLES, &[]).await.doing("resolving alerts")?;
+        self.session.execute(sql::CHANGED_PARTITIONS, &[]).await.doing("looking for partitions")?;
         let today = chrono::Utc::now().date_naive();
         if self.partitions_made_on != Some(today) {
             self.session
@@ -82,6 +91,22 @@ impl Housekeeper {
                 .doing("making partitions of the audit log")?;
             self.partitions_made_on = Some(today);
         }
+        self.take_up_rules().await?;
+        let queued = self.session.query_one(sql::QUEUED_EVENTS, &[]).await.doing("counting the queue")?;
+        let (queued, examples): (i64, Vec<String>) = (queued.get(0), queued.get(1));
+        let Settings { book, source_name, .. } = &self.settings;
+        self.ledger
+            .execute(sql::REPORT_QUEUE, &[book, source_name, &queued, &examples])
+            .await
+            .doing("reporting the queue to the ledger")?;
+        Ok(())
+    }
+
+    /// Has the tables reconciled whose rule has other versions in force than when they were last enqueued.
+    async fn take_up_rules(&self) -> Result<()> {
+        let rows = self.ledger.query(sql::RULES_IN_FORCE, &[&self.settings.book]).await.doing("reading the rules")?;
+        let (types, rules): (Vec<String>, Vec<String>) = rows.iter().map(|row| (row.get(0), row.get(1))).unzip();
+        self.session.execute(sql::TAKE_UP_RULES, &[&types, &rules]).await.doing("taking up rules")?;
         Ok(())
     }
 }

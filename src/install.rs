@@ -10,6 +10,7 @@ use crate::database::{Side, connect, quote_literal};
 use crate::error::{Doing, Error, Result, explain};
 use crate::identity::{Identity, Wishes, check_identity, identity};
 use crate::posting::rule::Rule;
+use crate::rules::BUILT_IN;
 
 /// A file of SQL, by its path below `sql/`.
 type SqlFile = (&'static str, &'static str);
@@ -26,6 +27,11 @@ const SOURCE_MIGRATIONS: &[SqlFile] = sql_files![
     "source/migrations/V5__sync_audit_log.sql",
     "source/migrations/V6__sync_alerts.sql",
     "source/migrations/V7__sync_system_health.sql",
+    "source/migrations/V8__table_policies.sql",
+    "source/migrations/V9__enqueueing_progress.sql",
+    "source/migrations/V10__out_of_scope.sql",
+    "source/migrations/V11__brake_backfill_and_pause.sql",
+    "source/migrations/V12__ledger_meeting.sql",
 ];
 
 const SOURCE_FUNCTIONS: &[SqlFile] = sql_files![
@@ -45,6 +51,7 @@ const SOURCE_FUNCTIONS: &[SqlFile] = sql_files![
     "source/functions/13_alerts.sql",
     "source/functions/14_audit_log_partitions.sql",
     "source/functions/15_guard_configuration.sql",
+    "source/functions/16_pause.sql",
     "source/functions/99_privileges.sql",
 ];
 
@@ -56,6 +63,10 @@ const LEDGER_MIGRATIONS: &[SqlFile] = sql_files![
     "ledger/migrations/V5__journal_entries.sql",
     "ledger/migrations/V6__journal_lines.sql",
     "ledger/migrations/V7__sync_master_status.sql",
+    "ledger/migrations/V8__sources.sql",
+    "ledger/migrations/V9__posting_rule_versions.sql",
+    "ledger/migrations/V10__period_log.sql",
+    "ledger/migrations/V11__disappearances.sql",
 ];
 
 const LEDGER_FUNCTIONS: &[SqlFile] = sql_files![
@@ -64,15 +75,10 @@ const LEDGER_FUNCTIONS: &[SqlFile] = sql_files![
     "ledger/functions/03_lock_book.sql",
     "ledger/functions/04_views.sql",
     "ledger/functions/05_triggers.sql",
+    "ledger/functions/06_guards.sql",
+    "ledger/functions/07_periods.sql",
+    "ledger/functions/08_apply_rule.sql",
     "ledger/functions/99_privileges.sql",
-];
-
-/// The rules that are shipped, and installed for a book that has none of the same reference type.
-const BUILT_IN_RULES: &[&str] = &[
-    include_str!("../rules/consultation.toml"),
-    include_str!("../rules/pharmacy.toml"),
-    include_str!("../rules/lab.toml"),
-    include_str!("../rules/ultrasound.toml"),
 ];
 
 /// The chart of accounts that they post to.
@@ -252,7 +258,7 @@ fn ledger_data(identity: &Identity) -> Result<String> {
             values.join(", ")
         ));
     }
-    for definition in BUILT_IN_RULES {
+    for definition in BUILT_IN {
         let rule = Rule::parse(definition).map_err(|error| Error::Unexpected(error.to_string()))?;
         data.push_str(&format!(
             "INSERT INTO ledger.posting_rules (book, reference_type, rule_hash, definition)\nVALUES ({book}, {}, '{}', {}) ON CONFLICT DO NOTHING;\n",

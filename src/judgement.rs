@@ -2,68 +2,137 @@
 
 use std::collections::HashMap;
 
-use crate::capture::Found;
-use crate::ledger::{Book, ParkedSpell, Posting, State, Status};
+use chrono::NaiveDate;
+
+use crate::capture::{Found, OnDelete};
+use crate::ledger::{Book, ParkedSpell, Posting, Retained, State, Status};
 use crate::posting::Parked;
-use crate::posting::desired::desired;
+use crate::posting::desired::{Circumstances, Wanted, desired};
 use crate::posting::entries::{Entry, LiveEntry, entries};
-use crate::posting::rule::Rule;
+use crate::posting::rule::RuleSet;
 use crate::queue::{DeadLetter, Finished, Outcome};
 
 /// What is to become of a bill.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judgement {
     /// The ledger agrees with the row once these are posted.
-    Post(Vec<Entry>),
+    Post { entries: Vec<Entry>, rule_hash: String, grounds: Grounds },
     /// The row cannot be posted.
     Park(Parked),
-    /// The row is gone without the application's word; its entries stay.
-    Retain,
+    /// The row is gone, and its entries stay.
+    Retain(Retained),
+}
+
+/// What a bill's entries are judged from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Grounds {
+    /// Its row, and what is odd about it.
+    Row { warning: Option<String> },
+    /// Its row, from before the table's go-live date.
+    OutOfScope,
+    /// Its row is gone, and an operator released it.
+    Released,
+    /// Its row is gone. The brake counts it, if it has entries to reverse.
+    Absent,
 }
 
 impl Judgement {
     /// What is to be posted.
     pub fn entries(&self) -> &[Entry] {
         match self {
-            Judgement::Post(entries) => entries,
-            Judgement::Park(_) | Judgement::Retain => &[],
+            Judgement::Post { entries, .. } => entries,
+            Judgement::Park(_) | Judgement::Retain(_) => &[],
+        }
+    }
+
+    /// Whether it reverses a bill because its row is gone, which the brake counts.
+    pub fn is_disappearance(&self) -> bool {
+        matches!(self, Judgement::Post { entries, grounds: Grounds::Absent, .. } if !entries.is_empty())
+    }
+
+    fn warning(&self) -> Option<&String> {
+        match self {
+            Judgement::Post { grounds: Grounds::Row { warning }, .. } => warning.as_ref(),
+            _ => None,
         }
     }
 
     /// Whether the bill's status has to be written: not where a bill that was never parked has nothing new to say.
     pub fn changes(&self, before: &Status) -> bool {
-        !matches!(self, Judgement::Post(entries) if entries.is_empty())
+        !matches!(self, Judgement::Post { entries, .. } if entries.is_empty())
             || before.state != State::Current
             || before.parked.is_some()
+            || before.warning.as_ref() != self.warning()
     }
 }
 
+/// By what a bill is judged.
+pub struct Law<'a> {
+    pub rules: &'a RuleSet,
+    pub book: &'a Book,
+    /// The source's name.
+    pub site: &'a str,
+    pub go_live: Option<NaiveDate>,
+    pub on_delete: OnDelete,
+}
+
 /// Judges one bill. Pure.
-pub fn judge(rule: &Rule, book: &Book, site: &str, status: &Status, live: &[LiveEntry], found: &Found) -> Judgement {
+pub fn judge(law: &Law<'_>, status: &Status, live: &[LiveEntry], found: &Found) -> Judgement {
     if found.ambiguous {
         return Judgement::Park(Parked::new(
             "two rows have this key",
             "Make the key unique again, and remove the row that does not belong.",
         ));
     }
-    let wanted = match &found.row {
-        Some(row) => match desired(rule, book.minor_unit, site, row) {
-            Ok(wanted) => wanted,
-            Err(parked) => return Judgement::Park(parked),
+    let Some(row) = &found.row else { return judge_absent(law, status, live, found) };
+    let circumstances = Circumstances { minor_unit: law.book.minor_unit, site: law.site, go_live: law.go_live };
+    let version = law.rules.version_for(row);
+    // A bill from before the first version may be from before the go-live date, too: any version can tell.
+    let (rule, wanted) = match version {
+        Ok(rule) => (rule, desired(rule, circumstances, row)),
+        Err(parked) => match desired(law.rules.latest(), circumstances, row) {
+            Ok(Wanted::OutOfScope) => (law.rules.latest(), Ok(Wanted::OutOfScope)),
+            _ => return Judgement::Park(parked),
         },
-        None => {
-            let no_word = match found.cause.operation.as_str() {
-                "truncate" => true,
-                "synchronise" => status.state == State::Retained,
-                _ => false,
-            };
-            if no_word && !found.was_deleted && !live.is_empty() {
-                return Judgement::Retain;
-            }
-            None
-        }
     };
-    Judgement::Post(entries(wanted.as_ref(), live, found.cause.change_day, &book.calendar))
+    let (wanted, grounds) = match wanted {
+        Err(parked) => return Judgement::Park(parked),
+        Ok(Wanted::Lines(desired)) => {
+            let warning = desired.warning.clone();
+            (Some(desired), Grounds::Row { warning })
+        }
+        Ok(Wanted::Nothing) => (None, Grounds::Row { warning: None }),
+        Ok(Wanted::OutOfScope) => (None, Grounds::OutOfScope),
+    };
+    let entries = entries(wanted.as_ref(), live, found.cause.change_day, &law.book.calendar);
+    Judgement::Post { entries, rule_hash: rule.hash.clone(), grounds }
+}
+
+/// A bill without row: reversed by the application's or the operator's word, unless the table's policy keeps it.
+fn judge_absent(law: &Law<'_>, status: &Status, live: &[LiveEntry], found: &Found) -> Judgement {
+    let operation = found.cause.operation.as_str();
+    if !live.is_empty() && operation != "release" {
+        match operation {
+            "truncate" if !found.was_deleted => return Judgement::Retain(Retained::Truncate),
+            // Our own look again, no word of anybody's.
+            "synchronise" if !found.was_deleted => {
+                if let Some(because) = status.retained_because {
+                    return Judgement::Retain(because);
+                }
+            }
+            _ => {}
+        }
+        match law.on_delete {
+            OnDelete::Reverse => {}
+            OnDelete::Keep => return Judgement::Retain(Retained::Keep),
+            OnDelete::Alert => return Judgement::Retain(Retained::Alert),
+        }
+    }
+    Judgement::Post {
+        entries: entries(None, live, found.cause.change_day, &law.book.calendar),
+        rule_hash: law.rules.latest().hash.clone(),
+        grounds: if operation == "release" { Grounds::Released } else { Grounds::Absent },
+    }
 }
 
 /// Takes a judgement into the bill's status, and its entries into the batch's postings.
@@ -76,8 +145,10 @@ pub fn take<'a>(
     reference_type: &str,
 ) {
     status.synchronisation += 1;
+    status.retained_because = None;
+    status.warning = judgement.warning().cloned();
     match judgement {
-        Judgement::Post(entries) => {
+        Judgement::Post { entries, rule_hash, .. } => {
             status.state = State::Current;
             for (entry, id) in entries.iter().zip(ids) {
                 status.revision += 1;
@@ -92,6 +163,7 @@ pub fn take<'a>(
                     reference_id: status.reference_id.clone(),
                     revision: status.revision,
                     cause: &found.cause,
+                    rule_hash: rule_hash.clone(),
                     entry: entry.clone(),
                 });
             }
@@ -105,7 +177,10 @@ pub fn take<'a>(
             status.state = State::Parked;
             status.parked = Some(ParkedSpell { spell, parked_at, reason, advice: parked.advice.clone() });
         }
-        Judgement::Retain => status.state = State::Retained,
+        Judgement::Retain(because) => {
+            status.state = State::Retained;
+            status.retained_because = Some(*because);
+        }
     }
 }
 
@@ -121,14 +196,15 @@ pub fn outcomes(
 ) -> Vec<Finished> {
     let highest = seqs.last().copied();
     let outcome = |seq: i64| match judgement {
-        Judgement::Post(entries) if !entries.is_empty() => {
+        Judgement::Post { entries, .. } if !entries.is_empty() => {
             (if seq == cause { Outcome::Posted } else { Outcome::Covered }, after.last_entry_id)
         }
-        Judgement::Post(_) if Some(seq) < before.last_event_seq => (Outcome::Covered, before.last_entry_id),
+        Judgement::Post { .. } if Some(seq) < before.last_event_seq => (Outcome::Covered, before.last_entry_id),
         _ if Some(seq) != highest => (Outcome::Covered, None),
-        Judgement::Post(_) => (Outcome::NoEffect, None),
+        Judgement::Post { grounds: Grounds::OutOfScope, .. } => (Outcome::OutOfScope, None),
+        Judgement::Post { .. } => (Outcome::NoEffect, None),
         Judgement::Park(_) => (Outcome::Parked, None),
-        Judgement::Retain => (Outcome::Retained, None),
+        Judgement::Retain(_) => (Outcome::Retained, None),
     };
     let finished = |seq: &i64| {
         let (outcome, entry_id) = match posted.get(seq) {

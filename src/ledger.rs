@@ -10,7 +10,7 @@ use crate::database::{Parameters, Session};
 use crate::error::{Doing, Error, Result};
 use crate::posting::entries::{Calendar, Entry, LiveEntry};
 use crate::posting::lines::{BalancedLines, Dimensions, Line};
-use crate::posting::rule::Rule;
+use crate::posting::rule::RuleSet;
 use crate::sql;
 
 /// The bills of one table of one source, in one book.
@@ -69,6 +69,40 @@ pub struct Status {
     pub last_entry_id: Option<i64>,
     pub last_event_seq: Option<i64>,
     pub parked: Option<ParkedSpell>,
+    /// Why its entries are retained, while they are.
+    pub retained_because: Option<Retained>,
+    /// What is odd about its row, which was posted all the same.
+    pub warning: Option<String>,
+}
+
+/// Why the entries of a bill stay although its row is gone, as `ledger.sync_master_status.retained_because` spells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retained {
+    /// Its table was truncated.
+    Truncate,
+    /// The table's policy keeps the entries of deleted bills.
+    Keep,
+    /// The same, and somebody is to look.
+    Alert,
+    /// Too many bills of the table were gone at once.
+    Brake,
+}
+
+impl Retained {
+    fn as_str(self) -> &'static str {
+        match self {
+            Retained::Truncate => "truncate",
+            Retained::Keep => "keep",
+            Retained::Alert => "alert",
+            Retained::Brake => "brake",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Retained> {
+        [Retained::Truncate, Retained::Keep, Retained::Alert, Retained::Brake]
+            .into_iter()
+            .find(|of| of.as_str() == text)
+    }
 }
 
 /// The last spell in which a bill was parked; kept when it has healed, so that its dead letter can be resolved again
@@ -135,6 +169,8 @@ fn status(row: &tokio_postgres::Row) -> Result<Status> {
         last_entry_id: row.get(5),
         last_event_seq: row.get(6),
         parked,
+        retained_because: row.get::<_, Option<&str>>(11).and_then(Retained::parse),
+        warning: row.get(12),
     })
 }
 
@@ -153,34 +189,59 @@ pub async fn lock_book(ledger: &Session, book: &str) -> Result<Book> {
     })
 }
 
-/// The rule in force for a reference type.
-pub async fn load_rule(ledger: &Session, book: &str, reference_type: &str) -> Result<Rule> {
-    let row = ledger.query_opt(sql::POSTING_RULE, &[&book, &reference_type]).await.doing("reading the posting rule")?;
-    let row = row.ok_or_else(|| {
-        Error::TableUnreadable(format!(
-            "book {book} has no posting rule for {reference_type}. Its events wait. Insert one into ledger.posting_rules"
-        ))
-    })?;
-    let definition: &str = row.get(1);
-    let unusable = |problem: String| {
-        let problem = problem.trim().replace('\n', " ");
-        Error::TableUnreadable(format!("the posting rule of {reference_type} in book {book} is not usable: {problem}"))
-    };
-    let rule = Rule::parse(definition).map_err(|error| unusable(error.to_string()))?;
-    if rule.reference_type != reference_type {
-        return Err(unusable(format!("it says reference_type = {:?}", rule.reference_type)));
+/// The versions of a reference type's rule that are in force.
+pub async fn load_rules(ledger: &Session, book: &str, reference_type: &str) -> Result<RuleSet> {
+    let rows = ledger.query(sql::POSTING_RULES, &[&book, &reference_type]).await.doing("reading the posting rule")?;
+    if rows.is_empty() {
+        return Err(Error::TableUnreadable(format!(
+            "book {book} has no posting rule for {reference_type}. Its events wait. Write one, and `daybook rules apply FILE`"
+        )));
     }
-    Ok(rule)
+    let unusable = |version: usize, problem: String| {
+        Error::TableUnreadable(format!(
+            "version {} of posting rule {reference_type} in book {book} is not usable: {problem}. Its events wait",
+            version + 1
+        ))
+    };
+    let definitions: Vec<&str> = rows.iter().map(|row| row.get("definition")).collect();
+    let rules = RuleSet::parse(&definitions).map_err(|(version, error)| unusable(version, error.to_string()))?;
+    for (at, (rule, row)) in rules.versions().iter().zip(&rows).enumerate() {
+        let valid_from: Option<String> = row.get("valid_from");
+        if rule.reference_type != reference_type {
+            return Err(unusable(at, format!("it says reference_type = {:?}", rule.reference_type)));
+        }
+        if rule.valid_from.map(|day| day.to_string()) != valid_from {
+            return Err(unusable(at, "it says another valid_from than it was applied with".into()));
+        }
+    }
+    Ok(rules)
 }
 
-/// Compares the rule in force with the one at hand (design, rule 8).
-pub async fn check_rule(ledger: &Session, book: &str, rule: &Rule) -> Result<()> {
-    let row =
-        ledger.query_opt(sql::POSTING_RULE_HASH, &[&book, &rule.reference_type]).await.doing("comparing the rule")?;
-    match row {
-        Some(row) if row.get::<_, &str>(0) == rule.hash => Ok(()),
-        _ => Err(Error::DefinitionChanged(rule.reference_type.clone())),
+/// Compares the versions in force with those at hand (design, rule 8).
+pub async fn check_rules(ledger: &Session, book: &str, rules: &RuleSet) -> Result<()> {
+    let reference_type = rules.reference_type();
+    let row = ledger.query_one(sql::POSTING_RULES_HASH, &[&book, &reference_type]).await.doing("comparing the rule")?;
+    match row.get::<_, &str>(0) == rules.hash() {
+        true => Ok(()),
+        false => Err(Error::DefinitionChanged(reference_type.into())),
     }
+}
+
+/// Takes the brake on disappearances until the transaction ends, and returns how many bills of the table have been reversed
+/// within its hour because their rows were gone.
+pub async fn take_brake(ledger: &Session, scope: Scope<'_>) -> Result<i64> {
+    let Scope { book, source, reference_type } = scope;
+    let row = ledger.query_one(sql::TAKE_BRAKE, &[&book, &source, &reference_type]).await.doing("taking the brake")?;
+    Ok(row.get::<_, i32>(0).into())
+}
+
+/// Counts so many more, under [`take_brake`].
+pub async fn count_reversed(ledger: &Session, scope: Scope<'_>, count: i64) -> Result<()> {
+    let Scope { book, source, reference_type } = scope;
+    let count = i32::try_from(count).unwrap_or(i32::MAX);
+    let parameters: Parameters<'_> = &[&book, &source, &reference_type, &count];
+    ledger.execute(sql::COUNT_REVERSED, parameters).await.doing("counting for the brake")?;
+    Ok(())
 }
 
 /// The entries with these ids, with their lines, by id.
@@ -228,6 +289,8 @@ pub struct Posting<'a> {
     pub reference_id: String,
     pub revision: i32,
     pub cause: &'a Cause,
+    /// Of the version of the rule that the bill was judged by.
+    pub rule_hash: String,
     pub entry: Entry,
 }
 
@@ -241,13 +304,7 @@ pub async fn entry_ids(ledger: &Session, count: usize) -> Result<Vec<i64>> {
 }
 
 /// Appends entries, headers and lines in one statement.
-pub async fn post(
-    ledger: &Session,
-    scope: Scope<'_>,
-    book: &Book,
-    rule: &Rule,
-    postings: &[Posting<'_>],
-) -> Result<()> {
+pub async fn post(ledger: &Session, scope: Scope<'_>, book: &Book, postings: &[Posting<'_>]) -> Result<()> {
     if postings.is_empty() {
         return Ok(());
     }
@@ -261,6 +318,7 @@ pub async fn post(
             postings.iter().map(|$posting| $value).collect::<Vec<_>>()
         };
     }
+    let rule_hashes = column!(p => p.rule_hash.as_str());
     let headers = (
         column!(p => p.id),
         column!(p => p.reference_id.as_str()),
@@ -300,6 +358,7 @@ pub async fn post(
         line_column!((_, _, line) => line.dimensions.department.as_deref()),
         line_column!((_, _, line) => line.dimensions.party.as_deref()),
     );
+    let sites = line_column!((_, _, line) => line.dimensions.site.as_deref());
     let Scope { book: book_name, source, reference_type } = scope;
     ledger
         .execute(
@@ -308,9 +367,9 @@ pub async fn post(
                 &book_name,
                 &source,
                 &reference_type,
-                &rule.hash,
+                &rule_hashes,
                 &book.currency,
-                &source,
+                &sites,
                 &headers.0,
                 &headers.1,
                 &headers.2,
@@ -372,6 +431,8 @@ pub async fn update_status(ledger: &Session, scope: Scope<'_>, statuses: &[Statu
                 &column!(s => s.parked.as_ref().map(|p| p.parked_at)),
                 &column!(s => s.parked.as_ref().map(|p| p.reason.as_str())),
                 &column!(s => s.parked.as_ref().map(|p| p.advice.as_str())),
+                &column!(s => s.retained_because.map(Retained::as_str)),
+                &column!(s => s.warning.as_deref()),
             ],
         )
         .await
@@ -385,11 +446,26 @@ pub async fn update_status(ledger: &Session, scope: Scope<'_>, statuses: &[Statu
     Ok(())
 }
 
-/// A page of the bills that the ledger holds something of, after the given id.
-pub async fn known_bills(ledger: &Session, scope: Scope<'_>, after: &str, page: i64) -> Result<Vec<String>> {
+/// Which of the bills that the ledger knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// Those that it holds something of.
+    All,
+    /// Those that the brake holds.
+    Held,
+}
+
+/// A page of the bills that the ledger knows, after the given id.
+pub async fn known_bills(
+    ledger: &Session,
+    scope: Scope<'_>,
+    known: Known,
+    after: &str,
+    page: i64,
+) -> Result<Vec<String>> {
     let Scope { book, source, reference_type } = scope;
     let rows = ledger
-        .query(sql::KNOWN_BILLS, &[&book, &source, &reference_type, &after, &page])
+        .query(sql::KNOWN_BILLS, &[&book, &source, &reference_type, &after, &page, &(known == Known::Held)])
         .await
         .doing("reading the bills that the ledger knows")?;
     Ok(rows.iter().map(|row| row.get(0)).collect())

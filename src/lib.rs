@@ -15,13 +15,18 @@
 //! | [`ledger`], `sql/ledger` | bills under lock, live entries, the append-only journal and its guards (SQL) |
 //! | [`synchronise`], [`judgement`] | one batch: claim, lock, read, compute, post, acknowledge; what becomes of each bill |
 //! | [`consumer`], [`housekeeping`] | workers, what happens after errors, `run` and `drain`; signs of life |
+//! | [`supervise`] | several sources in one process |
 //! | [`error`] | one map from error to what happens next |
 //! | [`settings`], [`options`], [`database`], [`sql`] | settings, connection strings, sessions, statements |
+//! | [`meeting`] | whether source and ledger are still those that knew each other |
+//! | [`rules`], [`periods`], [`chart`], [`backfill`], [`switches`] | what accountants and DBAs decide, as commands |
 //! | [`install`], [`identity`], [`status`] | what the commands of these names do |
 //! | [`print`](mod@print) | standard output |
 //! | [`demo`], [`private_server`] | a clinic at work, on a PostgreSQL that is gone afterwards |
 
+pub mod backfill;
 pub mod capture;
+pub mod chart;
 pub mod consumer;
 pub mod database;
 pub mod demo;
@@ -32,12 +37,17 @@ pub mod install;
 pub mod judgement;
 pub mod key;
 pub mod ledger;
+pub mod meeting;
 pub mod options;
+pub mod periods;
 pub mod posting;
 pub mod print;
 pub mod private_server;
 pub mod queue;
+pub mod rules;
 pub mod settings;
 pub mod sql;
 pub mod status;
+pub mod supervise;
+pub mod switches;
 pub mod synchronise;

@@ -4,44 +4,21 @@
 //! 4 gave up after `--timeout`.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
-use daybook::consumer::{self, Options};
-use daybook::demo;
+use clap::{Parser, Subcommand};
+use daybook::consumer::Drained;
 use daybook::error::{Error, Result};
 use daybook::identity::Wishes;
-use daybook::install;
-use daybook::options::Databases;
-use daybook::print;
-use daybook::status;
+use daybook::options::{Databases, Urls};
+use daybook::{backfill, chart, demo, install, meeting, periods, print, rules, status, supervise, switches};
 
 #[derive(Parser)]
 #[command(name = "daybook", version, about, max_term_width = 110)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(Args)]
-struct Urls {
-    /// Database of the bill tables: postgresql://user@host:5432/database
-    #[arg(long, env = "DAYBOOK_SOURCE_URL", hide_env_values = true)]
-    source_url: Option<String>,
-    /// Database of the ledger; the source's where it is left out
-    #[arg(long, env = "DAYBOOK_LEDGER_URL", hide_env_values = true)]
-    ledger_url: Option<String>,
-    /// Configuration file instead of ./daybook.toml
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
-impl Urls {
-    fn resolve(self, workers: Option<usize>) -> Result<Databases> {
-        Databases::resolve(self.source_url, self.ledger_url, workers, self.config)
-    }
 }
 
 #[derive(Subcommand)]
@@ -53,9 +30,6 @@ enum Command {
         /// Print the SQL for review instead of running it: the ledger's script, then the source's
         #[arg(long)]
         print: bool,
-        /// Name of this source, the site of its bills [default: main]
-        #[arg(long)]
-        source: Option<String>,
         /// Name of the book that its bills belong to [default: main]
         #[arg(long)]
         book: Option<String>,
@@ -110,6 +84,38 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Attach the bill table that a rule file names, with the columns that it maps
+    Attach(rules::Attach),
+    /// Look at, try and apply posting rules
+    #[command(subcommand)]
+    Rules(rules::Command),
+    /// Enqueue the bills that a table held before it was attached
+    Backfill(backfill::Arguments),
+    /// The chart of accounts
+    #[command(subcommand)]
+    Accounts(chart::Command),
+    /// Close and reopen periods
+    #[command(subcommand)]
+    Period(periods::Command),
+    /// Stop capturing a table at once, without a lock on it
+    Suspend(switches::OneTable),
+    /// Capture a suspended table again, and have it reconciled; without a table: go on posting
+    Resume(switches::TableOrSource),
+    /// Stop posting for a source; changes go on being captured
+    Pause {
+        #[command(flatten)]
+        urls: Urls,
+    },
+    /// Reverse bills whose entries were kept when their rows disappeared
+    Release(switches::Release),
+    /// Take a source that was moved, restored or exchanged for the one that the ledger knows, and have it reconciled
+    Rejoin {
+        #[command(flatten)]
+        urls: Urls,
+        /// Kept in ledger.sources
+        #[arg(long)]
+        reason: String,
+    },
     /// Let a simulated clinic write bills, and post them, on a private throw-away PostgreSQL
     Demo(demo::Arguments),
 }
@@ -148,13 +154,13 @@ fn main() -> ExitCode {
 
 async fn execute(command: Command) -> Result<u8> {
     match command {
-        Command::Install { urls, print, source, book, currency, minor_unit, time_zone } => {
-            let wishes = Wishes { source, book, currency, minor_unit, time_zone };
+        Command::Install { urls, print, book, currency, minor_unit, time_zone } => {
+            let wishes = Wishes { source: urls.source.clone(), book, currency, minor_unit, time_zone };
             if print {
                 print::line(install::print_install(&wishes)?.trim_end());
                 return Ok(0);
             }
-            let databases = urls.resolve(None)?;
+            let databases = urls.one()?;
             let installed = install::install(&databases.source, &databases.ledger, &wishes).await?;
             match installed.source_migrations + installed.ledger_migrations {
                 0 => print::line(format_args!("nothing to do: {}", installed.identity)),
@@ -175,41 +181,24 @@ async fn execute(command: Command) -> Result<u8> {
                     "--ledger deletes every entry for good: say --ledger --yes, after a backup".into(),
                 ));
             }
-            let databases = urls.resolve(None)?;
+            let databases = urls.one()?;
             for side in install::uninstall(&databases.source, &databases.ledger, ledger).await? {
                 print::line(side);
             }
             Ok(0)
         }
         Command::Run { urls, workers } => {
-            let options = options(urls.resolve(workers)?);
-            consumer::run(options, termination()).await?;
+            supervise::run(urls.all(workers)?, termination()).await?;
             Ok(0)
         }
         Command::Drain { urls, workers, timeout } => {
             if !(0.0..=1e9).contains(&timeout) {
                 return Err(Error::Usage(format!("--timeout {timeout}: give seconds, 0 or more")));
             }
-            let options = options(urls.resolve(workers)?);
-            let drained = consumer::drain(options, Duration::from_secs_f64(timeout)).await?;
-            print::line(format_args!(
-                "{} events finished, {} bills parked, {} events left",
-                drained.events, drained.parked, drained.unfinished
-            ));
-            if drained.unfinished > 0 {
-                eprintln!("daybook: gave up after {timeout} s; `daybook status` says what the events wait for");
-                return Ok(4);
-            }
-            if drained.parked > 0 {
-                eprintln!(
-                    "daybook: parked bills need attention: SELECT * FROM daybook.sync_dead_letter WHERE resolved_at IS NULL"
-                );
-                return Ok(1);
-            }
-            Ok(0)
+            drain(urls.all(workers)?, timeout).await
         }
         Command::Status { urls, json } => {
-            let databases = urls.resolve(None)?;
+            let databases = urls.one()?;
             let status = status::status(&databases.source, &databases.ledger).await?;
             if json {
                 let text = serde_json::to_string_pretty(&status);
@@ -219,12 +208,61 @@ async fn execute(command: Command) -> Result<u8> {
             }
             Ok(u8::from(status.needs_attention()))
         }
+        Command::Attach(arguments) => rules::attach(arguments).await,
+        Command::Rules(command) => rules::execute(command).await,
+        Command::Backfill(arguments) => backfill::backfill(arguments).await,
+        Command::Accounts(command) => chart::execute(command).await,
+        Command::Period(command) => periods::execute(command).await,
+        Command::Suspend(arguments) => switches::suspend(arguments).await,
+        Command::Resume(arguments) => switches::resume(arguments).await,
+        Command::Pause { urls } => switches::pause(urls).await,
+        Command::Release(arguments) => switches::release(arguments).await,
+        Command::Rejoin { urls, reason } => {
+            let databases = urls.one()?;
+            let tables = meeting::rejoin(&databases.source, &databases.ledger, &reason).await?;
+            print::line(format_args!("rejoined: {tables} tables are reconciled while `daybook run` is at work"));
+            Ok(0)
+        }
         Command::Demo(arguments) => demo::demo(arguments, termination()).await,
     }
 }
 
-fn options(databases: Databases) -> Options {
-    Options { source: databases.source, ledger: databases.ledger, workers: databases.workers }
+/// Drains every source; the exit code is that of the one that went worst.
+async fn drain(sources: Vec<Databases>, timeout: f64) -> Result<u8> {
+    let names: Vec<String> = match sources.as_slice() {
+        [_] => vec![String::new()],
+        several => several.iter().map(|source| source.name.clone().unwrap_or_default() + ": ").collect(),
+    };
+    let mut worst = 0;
+    for (name, drained) in names.iter().zip(supervise::drain(sources, Duration::from_secs_f64(timeout)).await) {
+        let code = match drained {
+            Err(error) if names.len() == 1 => return Err(error),
+            Err(error) => {
+                eprintln!("daybook: {name}{error}");
+                error.exit_code()
+            }
+            Ok(Drained { events, parked, unfinished }) => {
+                print::line(format_args!(
+                    "{name}{events} events finished, {parked} bills parked, {unfinished} events left"
+                ));
+                if unfinished > 0 {
+                    eprintln!(
+                        "daybook: {name}gave up after {timeout} s; `daybook status` says what the events wait for"
+                    );
+                    4
+                } else if parked > 0 {
+                    eprintln!(
+                        "daybook: {name}parked bills need attention: SELECT * FROM daybook.sync_dead_letter WHERE resolved_at IS NULL"
+                    );
+                    1
+                } else {
+                    0
+                }
+            }
+        };
+        worst = worst.max(code);
+    }
+    Ok(worst)
 }
 
 /// Ends at the first SIGINT or SIGTERM.

@@ -15,6 +15,9 @@ pub struct Event {
     pub operation: String,
     pub attempts: i32,
     pub xid: String,
+    pub origin: String,
+    /// The parts of the key up to which a whole table was enqueued so far.
+    pub progress_key: Option<Vec<String>>,
 }
 
 /// Which events to claim.
@@ -34,6 +37,7 @@ pub enum Outcome {
     Covered,
     Parked,
     Retained,
+    OutOfScope,
 }
 
 impl Outcome {
@@ -44,6 +48,7 @@ impl Outcome {
             Outcome::Covered => "covered",
             Outcome::Parked => "parked",
             Outcome::Retained => "retained",
+            Outcome::OutOfScope => "out_of_scope",
         }
     }
 }
@@ -85,6 +90,8 @@ pub async fn claim(source: &Session, reference_type: &str, claim: &Claim) -> Res
         operation: row.get(2),
         attempts: row.get(3),
         xid: row.get(4),
+        origin: row.get(5),
+        progress_key: row.get(6),
     };
     Ok(rows.into_iter().map(event).collect())
 }

@@ -14,6 +14,8 @@ pub struct Settings {
     pub queue_batch_size: i64,
     pub poll_interval_ms_max: u64,
     pub table_retry_seconds: f64,
+    pub reversal_brake: i64,
+    pub backfill_queue_max: i64,
 }
 
 impl Settings {
@@ -39,6 +41,8 @@ impl Settings {
             queue_batch_size: number("queue_batch_size", &text("queue_batch_size")?)?,
             poll_interval_ms_max: number("poll_interval_ms_max", &text("poll_interval_ms_max")?)?,
             table_retry_seconds: number("table_retry_seconds", &text("table_retry_seconds")?)?,
+            reversal_brake: number("reversal_brake", &text("reversal_brake")?)?,
+            backfill_queue_max: number("backfill_queue_max", &text("backfill_queue_max")?)?,
         })
     }
 

@@ -11,14 +11,16 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::capture::Table;
-use crate::database::Session;
+use crate::database::{Parameters, Session};
 use crate::error::{Doing, Error, NextStep, Result};
-use crate::judgement::{Judgement, dead_letter, judge, outcomes, take};
-use crate::ledger::{self, Posting, Scope};
+use crate::judgement::{Judgement, Law, dead_letter, judge, outcomes, take};
+use crate::ledger::{self, Known, Posting, Retained, Scope, Status};
 use crate::posting::Parked;
 use crate::posting::entries::LiveEntry;
-use crate::posting::rule::Rule;
+use crate::posting::rule::RuleSet;
 use crate::queue::{self, Claim, DeadLetter, Event, Finished, Outcome};
+use crate::settings::Settings;
+use crate::sql;
 
 /// How many bills that the ledger knows are read and enqueued at a time.
 const KNOWN_BILLS_PAGE: i64 = 10_000;
@@ -26,7 +28,7 @@ const KNOWN_BILLS_PAGE: i64 = 10_000;
 /// A table that is ready to be read.
 struct Prepared {
     table: Table,
-    rule: Rule,
+    rules: RuleSet,
     time_zone: String,
 }
 
@@ -39,7 +41,24 @@ pub struct Worker {
     pub flusher: Option<Session>,
     pub source_name: String,
     pub book: String,
+    /// So many bills of a table may be reversed within an hour because their rows are gone.
+    pub reversal_brake: i64,
+    /// A whole table is enqueued no further while so many of its events wait.
+    pub backfill_queue_max: i64,
     tables: HashMap<String, Prepared>,
+}
+
+/// What synchronising bills has to tell the source.
+#[derive(Default)]
+struct Told {
+    letters: Vec<DeadLetter>,
+    alerts: Vec<Alert>,
+}
+
+struct Alert {
+    alert_type: &'static str,
+    severity: &'static str,
+    message: String,
 }
 
 /// What a pass over one table did.
@@ -73,8 +92,25 @@ impl From<Error> for Failure {
 }
 
 impl Worker {
-    pub fn new(source: Session, ledger: Session, flusher: Option<Session>, source_name: String, book: String) -> Self {
-        Worker { source, ledger, flusher, source_name, book, tables: HashMap::new() }
+    pub fn new(source: Session, ledger: Session, flusher: Option<Session>, settings: &Settings) -> Self {
+        let mut worker = Worker {
+            source,
+            ledger,
+            flusher,
+            source_name: settings.source_name.clone(),
+            book: settings.book.clone(),
+            reversal_brake: 0,
+            backfill_queue_max: 0,
+            tables: HashMap::new(),
+        };
+        worker.heed(settings);
+        worker
+    }
+
+    /// Takes up the settings that may change while it works.
+    pub fn heed(&mut self, settings: &Settings) {
+        self.reversal_brake = settings.reversal_brake;
+        self.backfill_queue_max = settings.backfill_queue_max;
     }
 
     /// Synchronises the bills of one claim. With `park`, they are parked for that reason instead of being read.
@@ -99,7 +135,7 @@ impl Worker {
 
     fn forget(&mut self, reference_type: &str) {
         if let Some(prepared) = self.tables.remove(reference_type) {
-            prepared.table.forget(&self.source, &prepared.rule);
+            prepared.table.forget(&self.source, &prepared.rules);
         }
     }
 
@@ -131,9 +167,12 @@ impl Worker {
                 bills.entry(reference_id).or_default().push(event.seq);
             }
         }
-        let letters = self.synchronise(reference_type, &bills, park, &mut finished).await?;
+        let Told { letters, alerts } = self.synchronise(reference_type, &bills, park, &mut finished).await?;
 
         queue::write_dead_letters(&self.source, &self.source_name, reference_type, &letters).await?;
+        for Alert { alert_type, severity, message } in &alerts {
+            self.raise(alert_type, reference_type, severity, message).await?;
+        }
         queue::acknowledge(&self.source, reference_type, &finished).await?;
         self.source.commit().await.doing("committing on the source")?;
         Ok(Pass { events: events.len() })
@@ -144,89 +183,128 @@ impl Worker {
         if self.tables.contains_key(reference_type) {
             return Ok(());
         }
-        let rule = ledger::load_rule(&self.ledger, &self.book, reference_type).await.map_err(Failure::of_the_table)?;
-        let table = Table::load(&self.source, reference_type, &rule).await.map_err(Failure::of_the_table)?;
+        let rules =
+            ledger::load_rules(&self.ledger, &self.book, reference_type).await.map_err(Failure::of_the_table)?;
+        let table = Table::load(&self.source, reference_type, &rules).await.map_err(Failure::of_the_table)?;
         let book = ledger::lock_book(&self.ledger, &self.book).await.map_err(Failure::of_the_table)?;
         let time_zone = book.time_zone;
-        self.tables.insert(reference_type.into(), Prepared { table, rule, time_zone });
+        if table.is_first {
+            // With the batch, so that what is judged by them is judged anew once others are in force.
+            let parameters: Parameters<'_> = &[&reference_type, &rules.hash()];
+            self.source.execute(sql::FIRST_RULES, parameters).await.doing("noting the rule")?;
+        }
+        self.tables.insert(reference_type.into(), Prepared { table, rules, time_zone });
         Ok(())
     }
 
     /// Turns events of the whole table into events of its bills. They join the queue in the transaction in which the event
-    /// leaves it.
+    /// leaves it, or notes how far it has come.
     async fn spread(&mut self, reference_type: &str, events: &[&Event]) -> Result<Vec<Finished>, Failure> {
         let mut finished = Vec::new();
-        let (mut reconcile, mut truncated) = (false, false);
         for event in events {
-            match event.operation.as_str() {
-                "truncate" => truncated = true,
-                "reconcile" => {
-                    let ended = "SELECT daybook.older_transactions_ended($1::text::xid8)";
-                    let ended =
-                        self.source.query_one(ended, &[&event.xid]).await.doing("looking for older transactions")?;
-                    if !ended.get::<_, bool>(0) {
-                        let why = "waits until every transaction and snapshot older than the resumption has ended";
-                        queue::postpone(&self.source, reference_type, &[event.seq], 1.0, 0, why).await?;
-                        continue;
-                    }
-                    reconcile = true;
-                }
-                _ => {
-                    let problem = "SELECT daybook.refresh_capture($1)";
-                    let problem =
-                        self.source.query_one(problem, &[&reference_type]).await.doing("looking at the key")?;
-                    if let Some(problem) = problem.get::<_, Option<String>>(0) {
-                        return Err(Failure::of_the_table(Error::TableUnreadable(problem)));
-                    }
-                    let message = format!(
-                        "the key of a changed row of {reference_type} could not be read as it was attached; every bill of the \
-                         table is being synchronised"
-                    );
-                    self.raise("TABLE_DIRTY", reference_type, "warning", &message).await?;
-                    reconcile = true;
-                }
+            let is_done = match event.operation.as_str() {
+                "truncate" => self.retain_truncated(reference_type).await?,
+                "release" => self.release_held(reference_type).await?,
+                "reconcile" => self.reconcile(reference_type, event).await?,
+                _ => self.mend_capture(reference_type).await?,
+            };
+            if is_done {
+                finished.push(Finished { seq: event.seq, outcome: Outcome::Covered, entry_id: None });
             }
-            finished.push(Finished { seq: event.seq, outcome: Outcome::Covered, entry_id: None });
-        }
-        if !reconcile && !truncated {
-            return Ok(finished);
-        }
-
-        // As long as this takes; the queue's events are locked, and no bill is.
-        self.source.batch_execute("SET LOCAL statement_timeout = 0").await.doing("lifting the time limit")?;
-        if reconcile {
-            self.forget(reference_type);
-            self.prepare(reference_type).await?;
-            if let Some(prepared) = self.tables.get(reference_type) {
-                prepared.table.enqueue_all(&self.source).await.map_err(Failure::of_the_table)?;
-            }
-            self.enqueue_known_bills(reference_type, "synchronise").await?;
-        }
-        if truncated {
-            let count = self.enqueue_known_bills(reference_type, "truncate").await?;
-            let message = format!(
-                "the table of {reference_type} was truncated. {count} bills of it have entries; those whose rows are gone keep \
-                 them until somebody decides: SELECT daybook.release('{reference_type}', ...) reverses one"
-            );
-            self.raise("TABLE_TRUNCATED", reference_type, "critical", &message).await?;
         }
         Ok(finished)
     }
 
-    /// Enqueues every bill of the table that the ledger holds something of; returns how many there are.
-    async fn enqueue_known_bills(&self, reference_type: &str, operation: &str) -> Result<usize, Failure> {
+    async fn retain_truncated(&self, reference_type: &str) -> Result<bool, Failure> {
+        let count = self.enqueue_known_bills(reference_type, Known::All, "truncate").await?;
+        let message = format!(
+            "the table of {reference_type} was truncated. {count} bills of it have entries; those whose rows are gone keep \
+             them until somebody decides: SELECT daybook.release('{reference_type}', ...) reverses one"
+        );
+        self.raise("TABLE_TRUNCATED", reference_type, "critical", &message).await?;
+        Ok(true)
+    }
+
+    async fn release_held(&self, reference_type: &str) -> Result<bool, Failure> {
+        self.enqueue_known_bills(reference_type, Known::Held, "release").await?;
+        let resolve = "SELECT daybook.resolve_alert('REVERSAL_BRAKE', $1)";
+        self.source.execute(resolve, &[&reference_type]).await.doing("resolving an alert")?;
+        Ok(true)
+    }
+
+    /// A key could not be read as it was attached: its present types are taken up, and the table is reconciled.
+    async fn mend_capture(&self, reference_type: &str) -> Result<bool, Failure> {
+        let problem = "SELECT daybook.refresh_capture($1)";
+        let problem = self.source.query_one(problem, &[&reference_type]).await.doing("looking at the key")?;
+        if let Some(problem) = problem.get::<_, Option<String>>(0) {
+            return Err(Failure::of_the_table(Error::TableUnreadable(problem)));
+        }
+        let message = format!(
+            "the key of a changed row of {reference_type} could not be read as it was attached; every bill of the table is \
+             being synchronised"
+        );
+        self.raise("TABLE_DIRTY", reference_type, "warning", &message).await?;
+        let parameters: Parameters<'_> = &[&self.source_name, &reference_type];
+        self.source.execute(sql::ENQUEUE_RECONCILE, parameters).await.doing("having the table reconciled")?;
+        Ok(true)
+    }
+
+    /// Enqueues the next chunk of the table, and at its end every bill that the ledger knows. Returns whether that is all. A
+    /// backfill has no need of those: what the ledger knows has been captured since.
+    async fn reconcile(&self, reference_type: &str, event: &Event) -> Result<bool, Failure> {
+        let seqs = [event.seq];
+        let is_repair = event.origin == "repair";
+        if is_repair && event.progress_key.is_none() {
+            let ended = "SELECT daybook.older_transactions_ended($1::text::xid8)";
+            let ended = self.source.query_one(ended, &[&event.xid]).await.doing("looking for older transactions")?;
+            if !ended.get::<_, bool>(0) {
+                let why = "waits until every transaction and snapshot older than the resumption has ended";
+                queue::postpone(&self.source, reference_type, &seqs, 1.0, 0, why).await?;
+                return Ok(false);
+            }
+        }
+        let parameters: Parameters<'_> = &[&reference_type, &self.backfill_queue_max];
+        let full = self.source.query_one(sql::QUEUE_IS_FULL, parameters).await.doing("looking how much waits")?;
+        if full.get(0) {
+            let why = "waits until fewer events of the table are queued (backfill_queue_max)";
+            queue::postpone(&self.source, reference_type, &seqs, 0.2, 0, why).await?;
+            return Ok(false);
+        }
+        let Some(Prepared { table, rules, time_zone }) = self.tables.get(reference_type) else {
+            return Err(Error::Unexpected(format!("{reference_type} was not prepared")).into());
+        };
+        let origin = if is_repair { "repair" } else { "backfill" };
+        let chunk = table.enqueue_chunk(&self.source, rules, time_zone, event.progress_key.as_deref(), origin).await;
+        let chunk = chunk.map_err(Failure::of_the_table)?;
+        let last = chunk.last.as_ref().or(event.progress_key.as_ref());
+        let parameters: Parameters<'_> = &[&reference_type, &event.seq, &last, &chunk.seen, &chunk.enqueued];
+        self.source.execute(sql::KEEP_PROGRESS, parameters).await.doing("noting the progress")?;
+        if !chunk.is_last {
+            return Ok(false);
+        }
+        if is_repair {
+            self.enqueue_known_bills(reference_type, Known::All, "synchronise").await?;
+        }
+        self.source.execute(sql::RECONCILED, &[&reference_type]).await.doing("noting that the table is enqueued")?;
+        Ok(true)
+    }
+
+    /// Enqueues every bill of the table that the ledger knows; returns how many there are.
+    async fn enqueue_known_bills(&self, reference_type: &str, known: Known, operation: &str) -> Result<usize, Failure> {
+        // As long as this takes; the queue's events are locked, and no bill is.
+        self.source.batch_execute("SET LOCAL statement_timeout = 0").await.doing("lifting the time limit")?;
         let scope = Scope { book: &self.book, source: &self.source_name, reference_type };
         self.ledger.begin().await.doing("beginning on the ledger")?;
         ledger::wait_for_batches(&self.ledger, scope).await.map_err(Failure::of_the_table)?;
         let mut count = 0;
         let mut last = String::new();
         loop {
-            let page = ledger::known_bills(&self.ledger, scope, &last, KNOWN_BILLS_PAGE).await?;
+            let page = ledger::known_bills(&self.ledger, scope, known, &last, KNOWN_BILLS_PAGE).await?;
             let Some(highest) = page.last() else { break };
             last.clone_from(highest);
             count += page.len();
             self.source
-                .execute(crate::sql::ENQUEUE_KNOWN_BILLS, &[&self.source_name, &reference_type, &page, &operation])
+                .execute(sql::ENQUEUE_KNOWN_BILLS, &[&self.source_name, &reference_type, &page, &operation])
                 .await
                 .doing("enqueueing bills that the ledger knows")?;
         }
@@ -242,19 +320,19 @@ impl Worker {
         Ok(())
     }
 
-    /// Synchronises bills; adds to `finished` how their events ended, and returns what their dead letters are to be told.
+    /// Synchronises bills; adds to `finished` how their events ended, and returns what the source is to be told.
     async fn synchronise(
         &self,
         reference_type: &str,
         bills: &BTreeMap<&str, Vec<i64>>,
         park: Option<&Parked>,
         finished: &mut Vec<Finished>,
-    ) -> Result<Vec<DeadLetter>, Failure> {
-        let Some(Prepared { table, rule, time_zone }) = self.tables.get(reference_type) else {
+    ) -> Result<Told, Failure> {
+        let Some(Prepared { table, rules, time_zone }) = self.tables.get(reference_type) else {
             return Err(Error::Unexpected(format!("{reference_type} was not prepared")).into());
         };
         if bills.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Told::default());
         }
         let reference_ids: Vec<&str> = bills.keys().copied().collect();
         let scope = Scope { book: &self.book, source: &self.source_name, reference_type };
@@ -262,8 +340,9 @@ impl Worker {
         self.ledger.begin().await.doing("beginning on the ledger")?;
         ledger::join_batches(&self.ledger, scope).await.map_err(Failure::of_the_table)?;
         let mut statuses = ledger::lock_bills(&self.ledger, scope, &reference_ids).await?;
-        ledger::check_rule(&self.ledger, &self.book, rule).await?;
+        // The book first: whoever applies a rule or closes a period holds it, and commits before the rules are compared.
         let book = ledger::lock_book(&self.ledger, &self.book).await.map_err(Failure::of_the_table)?;
+        ledger::check_rules(&self.ledger, &self.book, rules).await?;
         if book.time_zone != *time_zone {
             return Err(Error::DefinitionChanged(reference_type.into()).into());
         }
@@ -272,7 +351,7 @@ impl Worker {
 
         let found = match park {
             Some(_) => table.read_causes(&self.source, time_zone, &reference_ids).await?,
-            None => match table.read(&self.source, rule, time_zone, &reference_ids).await {
+            None => match table.read(&self.source, rules, time_zone, &reference_ids).await {
                 // A value that one row holds, such as a date that no time zone can move: not the table's fault.
                 Err(error) if error.next_step() == NextStep::Park => return Err(error.into()),
                 read => read.map_err(Failure::of_the_table)?,
@@ -280,14 +359,17 @@ impl Worker {
         };
         self.make_durable().await?;
 
+        let (go_live, on_delete) = (table.go_live(), table.on_delete());
+        let law = Law { rules, book: &book, site: &self.source_name, go_live, on_delete };
         let mut judgements = Vec::with_capacity(bills.len());
         for (status, found) in statuses.iter().zip(&found) {
             let live: Vec<LiveEntry> = status.live_entry_ids.iter().filter_map(|id| live.remove(id)).collect();
             judgements.push(match park {
                 Some(parked) => Judgement::Park(parked.clone()),
-                None => judge(rule, &book, &self.source_name, status, &live, found),
+                None => judge(&law, status, &live, found),
             });
         }
+        self.brake(scope, &mut judgements).await?;
         // Events that an earlier posting has seen; there are none but after a crash, or where workers met at a bill.
         let seen = statuses.iter().zip(bills).flat_map(|(status, (reference_id, seqs))| {
             seqs.iter().filter(|seq| Some(**seq) <= status.last_event_seq).map(|seq| (*reference_id, *seq))
@@ -308,12 +390,63 @@ impl Worker {
             }
             letters.extend(dead_letter(status, found));
         }
-        ledger::post(&self.ledger, scope, &book, rule, &postings).await?;
+        ledger::post(&self.ledger, scope, &book, &postings).await?;
         if !changed.is_empty() {
             ledger::update_status(&self.ledger, scope, &changed).await?;
         }
         self.ledger.commit().await.doing("committing on the ledger")?;
-        Ok(letters)
+        Ok(Told { letters, alerts: self.alerts_for(reference_type, &changed) })
+    }
+
+    /// Rows that are gone by the hundred are rather an archive job or a lost partition than that many cancelled bills: where
+    /// there are more within the hour than `reversal_brake`, those of this batch keep their entries until somebody decides.
+    async fn brake(&self, scope: Scope<'_>, judgements: &mut [Judgement]) -> Result<()> {
+        let gone = judgements.iter().filter(|judgement| judgement.is_disappearance()).count() as i64;
+        if gone == 0 {
+            return Ok(());
+        }
+        if ledger::take_brake(&self.ledger, scope).await? + gone <= self.reversal_brake {
+            return ledger::count_reversed(&self.ledger, scope, gone).await;
+        }
+        for judgement in judgements.iter_mut().filter(|judgement| judgement.is_disappearance()) {
+            *judgement = Judgement::Retain(Retained::Brake);
+        }
+        Ok(())
+    }
+
+    /// What a person should know of these bills.
+    fn alerts_for(&self, reference_type: &str, changed: &[Status]) -> Vec<Alert> {
+        let such_as = |concerned: &dyn Fn(&Status) -> bool| {
+            let mut bills =
+                changed.iter().filter(|status| concerned(status)).map(|status| status.reference_id.as_str());
+            bills.next().map(|first| (first.to_string(), 1 + bills.count()))
+        };
+        let retained = |because| such_as(&move |status: &Status| status.retained_because == Some(because));
+        let mut alerts = Vec::new();
+        if let Some((bill, count)) = retained(Retained::Brake) {
+            let message = format!(
+                "more than {} bills of {reference_type} were gone within an hour; {count} and more, such as {bill}, keep their \
+                 entries until somebody decides. Reverse them: SELECT daybook.release_held('{reference_type}'). A row that \
+                 comes back makes its bill ordinary again",
+                self.reversal_brake
+            );
+            alerts.push(Alert { alert_type: "REVERSAL_BRAKE", severity: "critical", message });
+        }
+        if let Some((bill, count)) = retained(Retained::Alert) {
+            let message = format!(
+                "rows of {reference_type} were deleted, {count} just now, such as {bill}; their entries stay. Reverse one: SELECT \
+                 daybook.release('{reference_type}', ...). Seen: SELECT daybook.resolve_alert('BILLS_DELETED', '{reference_type}')"
+            );
+            alerts.push(Alert { alert_type: "BILLS_DELETED", severity: "warning", message });
+        }
+        if let Some((bill, count)) = such_as(&|status: &Status| status.warning.is_some()) {
+            let message = format!(
+                "bills of {reference_type} were posted with a tax that differs from its rate, {count} just now, such as {bill}: \
+                 column warning of ledger.sync_master_status. Seen: SELECT daybook.resolve_alert('TAX_DIFFERS', '{reference_type}')"
+            );
+            alerts.push(Alert { alert_type: "TAX_DIFFERS", severity: "warning", message });
+        }
+        alerts
     }
 
     /// What was read must be durable before it is posted (design, rule 5). A transaction that was committed with

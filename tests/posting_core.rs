@@ -1,7 +1,7 @@
 //! The posting core as tables: one row an input and its outcome. No database.
 
 use chrono::NaiveDate;
-use daybook::posting::desired::{Desired, desired};
+use daybook::posting::desired::{Circumstances, Desired, Wanted, desired};
 use daybook::posting::entries::{Calendar, Entry, LiveEntry, entries};
 use daybook::posting::lines::{BalancedLines, Dimensions, Line};
 use daybook::posting::rule::Rule;
@@ -26,9 +26,11 @@ fn mapped(definition: &str, minor_unit: u32, row: &str) -> String {
     }
     let find = |name: &str| values.iter().find(|(column, _)| *column == name).map(|(_, value)| value.clone());
     let row: Vec<Option<String>> = rule.columns().iter().map(|column| find(&column.name)).collect();
-    match desired(&rule, minor_unit, "main", &row) {
-        Ok(None) => "nothing".into(),
-        Ok(Some(desired)) => format!("{} {}", desired.effective_date, text(&desired.lines)),
+    let circumstances = Circumstances { minor_unit, site: "main", go_live: None };
+    match desired(&rule, circumstances, &row) {
+        Ok(Wanted::Nothing) => "nothing".into(),
+        Ok(Wanted::OutOfScope) => "out of scope".into(),
+        Ok(Wanted::Lines(desired)) => format!("{} {}", desired.effective_date, text(&desired.lines)),
         Err(parked) => format!("PARKED {}", parked.reason),
     }
 }
@@ -147,7 +149,10 @@ fn a_rule_that_contradicts_itself_is_refused_with_its_reason() {
     let whole = CONSULTATION;
     let table = [
         (whole.replace("date = \"created_at\"", ""), "missing field `date`"),
-        (whole.replace("[[lines]]\ncredit = \"charged\"\naccount = \"4000\"\n", ""), "at least two lines"),
+        (
+            whole.replace("[[lines]]\ncredit = \"charged\"\naccount = \"4000\"\n", ""),
+            "needs a debit line and a credit line",
+        ),
         (whole.replace("credit = \"charged\"", "credit = \"revenue\""), "amount revenue is not defined above its use"),
         (whole.replace("credit = \"charged\"", "credit = \"charged\"\ndebit = \"charged\""), "either debit or credit"),
         (
@@ -158,7 +163,7 @@ fn a_rule_that_contradicts_itself_is_refused_with_its_reason() {
         (whole.replace("first_of = [\"amount\"]", "first_of = []"), "names no column"),
         (whole.replace("department", "departement"), "unknown field"),
         (format!("{whole}\n[[amounts]]\nname = \"charged\"\nfirst_of = [\"amount\"]\n"), "defined twice"),
-        ("this is not TOML".into(), "not a rule file"),
+        ("this is not TOML".into(), "line 1: "),
     ];
     for (definition, part) in table {
         let error = Rule::parse(&definition).expect_err("is refused").to_string();
@@ -257,7 +262,8 @@ fn each_change_has_its_entries() {
             .iter()
             .map(|(id, date, text)| LiveEntry { id: *id, effective_date: day(date), lines: lines(text) })
             .collect();
-        let wanted = wanted.map(|(date, text)| Desired { effective_date: day(date), lines: lines(text) });
+        let wanted =
+            wanted.map(|(date, text)| Desired { effective_date: day(date), lines: lines(text), warning: None });
         assert_eq!(
             rendered(&entries(wanted.as_ref(), &live, day("2024-03-20"), &calendar)),
             expected,
@@ -308,7 +314,7 @@ proptest! {
         let calendar = Calendar::default();
         for (turn, state) in states.iter().enumerate() {
             let change_day = day("2024-03-10") + chrono::Days::new(turn as u64);
-            let wanted = state.as_ref().map(|(lines, date)| Desired { effective_date: day(&format!("2024-03-0{date}")), lines: lines.clone() });
+            let wanted = state.as_ref().map(|(lines, date)| Desired { effective_date: day(&format!("2024-03-0{date}")), lines: lines.clone(), warning: None });
             for entry in entries(wanted.as_ref(), &live, change_day, &calendar) {
                 prop_assert_eq!(entry.lines.as_slice().iter().map(|line| line.amount).sum::<Decimal>(), Decimal::ZERO);
                 prop_assert!(entry.posting_date >= entry.effective_date);

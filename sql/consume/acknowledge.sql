@@ -9,8 +9,10 @@ WITH finished AS (
                         WHERE reference_type = $1 AND seq = f.seq LIMIT 1) AS p
     WHERE q.ctid = p.place
     RETURNING q.seq, q.source, q.reference_type, q.reference_id, q.operation, q.origin, f.outcome, f.entry_id, q.xid,
-              q.enqueued_at, q.session_user_name, q.application_name, q.attempts
+              q.enqueued_at, q.session_user_name, q.application_name, q.attempts,
+              CASE WHEN q.reference_id IS NULL THEN q.keys_seen END, CASE WHEN q.reference_id IS NULL THEN q.keys_enqueued END
 )
 INSERT INTO daybook.sync_audit_log (seq, source, reference_type, reference_id, operation, origin, outcome, entry_id, xid,
-                                    enqueued_at, session_user_name, application_name, attempts)
+                                    enqueued_at, session_user_name, application_name, attempts,
+                                    keys_seen, keys_enqueued)
 SELECT * FROM finished

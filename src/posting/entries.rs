@@ -70,6 +70,11 @@ impl Calendar {
         Calendar { closed: closed.into_iter().collect() }
     }
 
+    /// Whether nothing can be posted on that day.
+    pub fn is_closed(&self, day: NaiveDate) -> bool {
+        self.closed.iter().any(|(first, last)| *first <= day && day <= *last)
+    }
+
     /// The first open day from `day` on, and whether that is a later one.
     fn first_open_day(&self, day: NaiveDate) -> (NaiveDate, bool) {
         let mut open = day;

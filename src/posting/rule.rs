@@ -1,16 +1,18 @@
-//! A posting rule: how a row of a bill table maps to lines. Data, compiled from TOML.
+//! Posting rules: how a row of a bill table maps to lines, as data. [`super::compile`] makes them from TOML.
 
 use std::collections::{BTreeSet, HashMap};
 
-use sha2::{Digest, Sha256};
+use chrono::NaiveDate;
+use rust_decimal::Decimal;
 
-use super::rule_file::{self, RuleFile};
+use super::Parked;
+use super::desired::effective_date;
 
 /// How the consumer reads a mapped column; each becomes an exact text or null.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reading {
-    /// The day in the book's time zone, as ISO text.
-    LocalDate,
+    /// The day in this time zone, the book's where none is named, as ISO text.
+    LocalDate { time_zone: Option<String> },
     /// A number in plain decimal notation.
     Amount,
     /// The value's text.
@@ -24,13 +26,13 @@ pub struct MappedColumn {
     pub reading: Reading,
 }
 
-/// What a rule file must not say; the message says where and why.
-#[derive(Debug, thiserror::Error)]
-pub enum RuleError {
-    #[error("not a rule file: {0}")]
-    Syntax(#[from] toml::de::Error),
-    #[error("rule {reference_type}: {problem}")]
-    Meaning { reference_type: String, problem: String },
+/// What a rule file must not say.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {reason}")]
+pub struct RuleError {
+    /// Counted from 1.
+    pub line: usize,
+    pub reason: String,
 }
 
 /// A compiled rule. Columns and amounts are referred to by their index.
@@ -39,20 +41,60 @@ pub struct Rule {
     pub reference_type: String,
     /// SHA-256 of the definition's text, in hexadecimal.
     pub hash: String,
+    /// The definition as it was written.
+    pub definition: String,
+    /// The bill table and its key, where the rule names them.
+    pub table: Option<String>,
+    pub key: Vec<String>,
+    /// `None`: from the beginning.
+    pub valid_from: Option<NaiveDate>,
+    /// Zone of the bills' days where it is not the book's.
+    pub time_zone: Option<String>,
     pub(super) columns: Vec<MappedColumn>,
     pub(super) date: usize,
-    pub(super) department: Option<String>,
+    pub(super) department: Dimension,
+    pub(super) site: Dimension,
     pub(super) parties: Vec<(usize, String)>,
-    pub(super) not_counted_when: Vec<(usize, bool)>,
+    pub(super) not_counted_when: Vec<Condition>,
     pub(super) amounts: Vec<Amount>,
     pub(super) checks: Vec<Check>,
     pub(super) lines: Vec<RuleLine>,
 }
 
+/// A dimension's value: that of a column where it is not blank, else a fixed one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Dimension {
+    pub column: Option<usize>,
+    pub fixed: Option<String>,
+}
+
 #[derive(Debug, Clone)]
-pub(super) enum Amount {
-    FirstOf { columns: Vec<usize>, otherwise: Option<String> },
-    Difference { of: usize, minus: usize },
+pub(super) enum Condition {
+    Null { column: usize, is_null: bool },
+    Text { column: usize, is: BTreeSet<String>, is_not: Option<BTreeSet<String>>, null: Option<bool> },
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Amount {
+    pub name: String,
+    pub from: AmountFrom,
+    pub negative_when: Vec<Condition>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum AmountFrom {
+    Columns { first_of: Vec<usize>, otherwise: Option<String> },
+    Difference { of: usize, minus: Vec<usize> },
+    Sum(Vec<usize>),
+    Tax { of: usize, inside: bool, rate: Rate, stored: Option<usize> },
+    Rounded { of: usize, to: Decimal },
+}
+
+/// Percent.
+#[derive(Debug, Clone)]
+pub(super) enum Rate {
+    Fixed(Decimal),
+    Column(usize),
 }
 
 #[derive(Debug, Clone)]
@@ -60,15 +102,7 @@ pub(super) struct Check {
     pub amount: usize,
     pub sign_of: Option<usize>,
     pub within: Option<usize>,
-    pub names: CheckNames,
-}
-
-/// What the check's amounts are called in the rule, for its messages.
-#[derive(Debug, Clone)]
-pub(super) struct CheckNames {
-    pub amount: String,
-    pub sign_of: String,
-    pub within: String,
+    pub at_most: Option<Decimal>,
 }
 
 #[derive(Debug, Clone)]
@@ -91,6 +125,7 @@ pub(super) struct AccountChoice {
     pub column: usize,
     pub null: Option<Target>,
     pub empty: Option<Target>,
+    pub otherwise: Option<Target>,
     pub map: HashMap<String, Target>,
 }
 
@@ -101,17 +136,25 @@ pub(super) enum Target {
 }
 
 impl Rule {
-    /// Compiles a rule from its TOML text.
-    pub fn parse(definition: &str) -> Result<Self, RuleError> {
-        let file: RuleFile = toml::from_str(definition)?;
-        let hash = Sha256::digest(definition.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-        let reference_type = file.reference_type.clone();
-        Compiler::default().compile(file, hash).map_err(|problem| RuleError::Meaning { reference_type, problem })
-    }
-
     /// The columns that the rule reads, in the order in which a row's values are given to the core.
     pub fn columns(&self) -> &[MappedColumn] {
         &self.columns
+    }
+
+    /// The column of the bill's day.
+    pub fn date_column(&self) -> &MappedColumn {
+        &self.columns[self.date]
+    }
+
+    /// The names of the columns that it reads, each once.
+    pub fn column_names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for column in &self.columns {
+            if !names.contains(&column.name.as_str()) {
+                names.push(&column.name);
+            }
+        }
+        names
     }
 
     /// Every account that the rule can post to.
@@ -124,7 +167,8 @@ impl Rule {
                 }
                 Account::Chosen(choices) => {
                     for choice in choices {
-                        let targets = choice.map.values().chain(&choice.null).chain(&choice.empty);
+                        let targets =
+                            choice.map.values().chain(&choice.null).chain(&choice.empty).chain(&choice.otherwise);
                         accounts.extend(targets.filter_map(|target| match target {
                             Target::Account(account) => Some(account.as_str()),
                             Target::Next => None,
@@ -137,144 +181,55 @@ impl Rule {
     }
 }
 
-#[derive(Default)]
-struct Compiler {
-    columns: Vec<MappedColumn>,
-    amounts: Vec<String>,
+/// The versions of a reference type's rule that are in force, by their first day. Never empty.
+///
+/// They share one list of columns, so that one row serves them all.
+#[derive(Debug, Clone)]
+pub struct RuleSet {
+    pub(super) versions: Vec<Rule>,
 }
 
-impl Compiler {
-    fn compile(mut self, file: RuleFile, hash: String) -> Result<Rule, String> {
-        let date = self.column(&file.date, Reading::LocalDate)?;
-        let mut parties = Vec::new();
-        for party in &file.party {
-            parties.push((self.column(&party.column, Reading::Text)?, party.prefix.clone()));
-        }
-        let mut not_counted_when = Vec::new();
-        for condition in &file.not_counted_when {
-            not_counted_when.push((self.column(&condition.column, Reading::Text)?, condition.is_null));
-        }
-        let mut amounts = Vec::new();
-        for amount in &file.amounts {
-            amounts.push(self.amount(amount)?);
-            self.amounts.push(amount.name.clone());
-        }
-        let mut checks = Vec::new();
-        for check in &file.checks {
-            checks.push(self.check(check)?);
-        }
-        let mut choices = HashMap::new();
-        for (name, steps) in &file.accounts {
-            let steps = steps.iter().map(|step| self.choice(name, step)).collect::<Result<Vec<_>, _>>()?;
-            choices.insert(name.as_str(), steps);
-        }
-        let lines = file.lines.iter().map(|line| self.line(line, &choices)).collect::<Result<Vec<_>, _>>()?;
-        if lines.len() < 2 {
-            return Err("an entry needs at least two lines".into());
-        }
-        Ok(Rule {
-            reference_type: file.reference_type,
-            hash,
-            columns: self.columns,
-            date,
-            department: file.department,
-            parties,
-            not_counted_when,
-            amounts,
-            checks,
-            lines,
-        })
+impl RuleSet {
+    /// The versions' hashes, in order: two sets judge alike if these agree.
+    pub fn hash(&self) -> String {
+        self.versions.iter().map(|rule| rule.hash.as_str()).collect::<Vec<_>>().join(" ")
     }
 
-    fn column(&mut self, name: &str, reading: Reading) -> Result<usize, String> {
-        if let Some(index) = self.columns.iter().position(|column| column.name == name && column.reading == reading) {
-            return Ok(index);
-        }
-        if name.is_empty() {
-            return Err("a column has no name".into());
-        }
-        self.columns.push(MappedColumn { name: name.into(), reading });
-        Ok(self.columns.len() - 1)
+    pub fn reference_type(&self) -> &str {
+        &self.latest().reference_type
     }
 
-    fn amount(&mut self, amount: &rule_file::Amount) -> Result<Amount, String> {
-        if self.amounts.contains(&amount.name) {
-            return Err(format!("amount {} is defined twice", amount.name));
-        }
-        match amount {
-            rule_file::Amount { first_of: Some(columns), otherwise, of: None, minus: None, name } => {
-                if columns.is_empty() {
-                    return Err(format!("amount {name}: first_of names no column"));
-                }
-                let columns =
-                    columns.iter().map(|column| self.column(column, Reading::Amount)).collect::<Result<_, _>>()?;
-                Ok(Amount::FirstOf { columns, otherwise: otherwise.clone() })
-            }
-            rule_file::Amount { first_of: None, otherwise: None, of: Some(of), minus: Some(minus), .. } => {
-                Ok(Amount::Difference { of: self.named(of)?, minus: self.named(minus)? })
-            }
-            _ => Err(format!("amount {}: give either first_of (and otherwise), or of and minus", amount.name)),
-        }
+    /// The version that judges bills from now on.
+    pub fn latest(&self) -> &Rule {
+        &self.versions[self.versions.len() - 1]
     }
 
-    fn named(&self, name: &str) -> Result<usize, String> {
-        let found = self.amounts.iter().position(|amount| amount == name);
-        found.ok_or_else(|| format!("amount {name} is not defined above its use"))
+    pub fn versions(&self) -> &[Rule] {
+        &self.versions
     }
 
-    fn check(&self, check: &rule_file::Check) -> Result<Check, String> {
-        let optional = |name: &Option<String>| name.as_deref().map(|name| self.named(name)).transpose();
-        Ok(Check {
-            amount: self.named(&check.amount)?,
-            sign_of: optional(&check.sign_of)?,
-            within: optional(&check.within)?,
-            names: CheckNames {
-                amount: check.amount.clone(),
-                sign_of: check.sign_of.clone().unwrap_or_default(),
-                within: check.within.clone().unwrap_or_default(),
-            },
-        })
+    /// The columns that the versions read, in the order in which a row's values are given to the core.
+    pub fn columns(&self) -> &[MappedColumn] {
+        self.latest().columns()
     }
 
-    fn choice(&mut self, name: &str, step: &rule_file::AccountChoice) -> Result<AccountChoice, String> {
-        let target = |text: &String| {
-            if text == "next" { Target::Next } else { Target::Account(text.clone()) }
-        };
-        let mut map = HashMap::new();
-        for (value, account) in &step.map {
-            if map.insert(folded(value), target(account)).is_some() {
-                return Err(format!("accounts.{name}: {value} stands twice, once case and blanks are ignored"));
+    /// The version that is valid on the bill's effective date: the latest one by whose own date column the bill is not before
+    /// its first day. Where the row has no usable date, the latest version says what is wrong with it.
+    pub fn version_for(&self, row: &[Option<String>]) -> Result<&Rule, Parked> {
+        let mut day = None;
+        for rule in self.versions.iter().rev() {
+            match (effective_date(rule, row), rule.valid_from) {
+                (Ok(_), None) => return Ok(rule),
+                (Ok(date), Some(first)) if date >= first => return Ok(rule),
+                (Ok(date), Some(first)) => day = Some((date, first)),
+                (Err(_), _) => return Ok(self.latest()),
             }
         }
-        Ok(AccountChoice {
-            column: self.column(&step.column, Reading::Text)?,
-            null: step.null.as_ref().map(target),
-            empty: step.empty.as_ref().map(target),
-            map,
-        })
-    }
-
-    fn line(
-        &self,
-        line: &rule_file::RuleLine,
-        choices: &HashMap<&str, Vec<AccountChoice>>,
-    ) -> Result<RuleLine, String> {
-        let (amount, is_credit) = match (&line.debit, &line.credit) {
-            (Some(debit), None) => (self.named(debit)?, false),
-            (None, Some(credit)) => (self.named(credit)?, true),
-            _ => return Err("a line has either debit or credit".into()),
-        };
-        let account = match (&line.account, &line.account_from) {
-            (Some(account), None) => Account::Fixed(account.clone()),
-            (None, Some(name)) => match choices.get(name.as_str()) {
-                Some(steps) => Account::Chosen(steps.clone()),
-                None => {
-                    return Err(format!("account_from {name}: there is no [[accounts.{name}]]"));
-                }
-            },
-            _ => return Err("a line has either account or account_from".into()),
-        };
-        Ok(RuleLine { amount, is_credit, account, is_settlement: line.settlement })
+        let (date, first) = day.unwrap_or_default();
+        Err(Parked::new(
+            format!("no version of rule {} is valid on {date}; the first begins on {first}", self.reference_type()),
+            "Apply a version for that time; or set the table's go-live date, so that older bills are out of scope.",
+        ))
     }
 }
 

@@ -124,6 +124,7 @@ async fn run_posts_until_a_signal_and_then_finishes_its_batch() {
 async fn consumers_killed_again_and_again_lose_nothing_and_post_nothing_twice() {
     let clinic = Clinic::with_ledger_elsewhere().await;
     clinic.configure("queue_batch_size", "20").await;
+    clinic.configure("reversal_brake", "100000").await;
     let source = url(&clinic);
     let ledger = Cluster::elsewhere().server.url("postgres", clinic.ledger.get_dbname().expect("a database"));
     for round in 0..8_u64 {

@@ -204,7 +204,8 @@ async fn a_failed_attempt_is_waited_for_and_tried_again() {
                CREATE TRIGGER fail BEFORE INSERT ON ledger.journal_entries FOR EACH ROW EXECUTE FUNCTION public.fail();";
     clinic.accountant.batch_execute(sql).await.expect("plants an error");
     let id = pharmacy_bill(&clinic, "2024-03-05").await;
-    clinic.drain().await;
+    // One worker: an attempt that two fail on at once counts once.
+    daybook::consumer::drain(clinic.options(1), Duration::from_secs(60)).await.expect("drains");
     assert_eq!(clinic.entries("PHARMACY", &id).await.len(), 1);
     assert_eq!(clinic.text("SELECT attempts || ' ' || outcome FROM daybook.sync_audit_log").await, "2 posted");
 }

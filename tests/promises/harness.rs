@@ -6,10 +6,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use daybook::consumer::{self, Drained, Options};
+use daybook::consumer::{self, Drained};
 use daybook::database::{Side, connect, parse_url};
 use daybook::identity::Wishes;
 use daybook::install::install;
+use daybook::options::Databases;
 use daybook::private_server::PrivateServer;
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, Config};
@@ -165,8 +166,8 @@ impl Clinic {
         connect(Side::Source, &config).await.expect("connects")
     }
 
-    pub fn options(&self, workers: usize) -> Options {
-        Options { source: self.source.clone(), ledger: self.ledger.clone(), workers }
+    pub fn options(&self, workers: usize) -> Databases {
+        Databases { name: None, source: self.source.clone(), ledger: self.ledger.clone(), workers }
     }
 
     /// Posts until nothing is left; returns how it ended.

@@ -116,9 +116,8 @@ async fn a_column_that_was_rebuilt_is_granted_anew_by_attaching_again() {
 #[tokio::test]
 async fn a_rule_of_another_reference_type_stops_its_table_and_no_other() {
     let clinic = Clinic::new().await;
-    let sql = "UPDATE ledger.posting_rules SET definition = d, rule_hash = encode(sha256(convert_to(d, 'UTF8')), 'hex')
-               FROM (SELECT definition AS d FROM ledger.posting_rules WHERE reference_type = 'ULTRASOUND') AS u
-               WHERE reference_type = 'LAB'";
+    let sql = "SELECT ledger.apply_rule('main', 'LAB', definition, replace => true) FROM ledger.posting_rules
+               WHERE reference_type = 'ULTRASOUND'";
     clinic.accountant.batch_execute(sql).await.expect("mixes them up");
     clinic.write("INSERT INTO lab_bills (id, amount, invoice_number) VALUES (1, 10, 'A')").await;
     clinic.write("INSERT INTO ultrasound_bills (id, total_amount, invoice_number) VALUES (1, 10, 'A')").await;
@@ -182,7 +181,7 @@ async fn truncating_works_in_a_database_of_another_encoding() {
     let dba = cluster.admin("latin").await;
     dba.batch_execute(crate::harness::CLINIC).await.expect("creates the bill tables");
     dba.batch_execute(crate::harness::TRIGGERS[2]).await.expect("attaches");
-    let options = daybook::consumer::Options { source: config.clone(), ledger: config, workers: 1 };
+    let options = daybook::options::Databases { name: None, source: config.clone(), ledger: config, workers: 1 };
     for sql in ["INSERT INTO lab_bills (id, amount, invoice_number) VALUES (1, 10, 'é')", "TRUNCATE lab_bills"] {
         dba.batch_execute(sql).await.expect("writes");
         let drained = daybook::consumer::drain(options.clone(), Duration::from_secs(20)).await.expect("drains");

@@ -1,8 +1,9 @@
 -- Purpose: an unbalanced or incomplete entry cannot be stored. Header and lines come in one statement; at its end
 --          seal_lines demands that the lines of each entry are as many as the header says, numbered from 1, balanced,
 --          in the book's currency and scale, on accounts of the book; seal_headers demands that each header has lines, and
---          that a reversal mirrors an entry of its own bill, line by line.
--- Touches: reads journal_entries, books and accounts by key, for the new rows only.
+--          that a reversal mirrors an entry of its own bill, line by line, and that no entry lies in a closed period. It holds
+--          the books FOR SHARE, so that whoever closes a period waits for this transaction, or this one sees it closed.
+-- Touches: reads journal_entries, books and accounts by key, for the new rows only; row locks in books.
 -- The planner is held to nested loops over indexes: statistics lag behind, and a plan from when the journal was small would
 -- read all of it for each batch once it is large.
 CREATE OR REPLACE FUNCTION ledger.seal_lines() RETURNS trigger
@@ -44,11 +45,21 @@ END
 $$;
 
 CREATE OR REPLACE FUNCTION ledger.seal_headers() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 DECLARE
     broken_entry bigint;
 BEGIN
+    PERFORM FROM ledger.books AS b WHERE b.book IN (SELECT e.book FROM new_entries AS e) ORDER BY b.book FOR SHARE;
+    SELECT e.id INTO broken_entry
+    FROM new_entries AS e
+    JOIN ledger.periods AS p ON p.book = e.book AND e.posting_date BETWEEN p.first_day AND p.last_day AND p.state <> 'open'
+    LIMIT 1;
+    IF broken_entry IS NOT NULL THEN
+        RAISE EXCEPTION 'entry % would be posted into a closed period', broken_entry
+            USING ERRCODE = 'integrity_constraint_violation', HINT = 'Post it on the first open day, marked late.';
+    END IF;
+
     SELECT e.id INTO broken_entry
     FROM new_entries AS e
     WHERE NOT EXISTS (SELECT FROM ledger.journal_lines AS l WHERE l.entry_id = e.id AND l.line_no = 1)

@@ -16,3 +16,9 @@ CREATE OR REPLACE VIEW ledger.reference_balances AS
     JOIN ledger.journal_lines AS l ON l.entry_id = e.id
     GROUP BY e.book, e.source, e.reference_type, e.reference_id, l.account_code
     HAVING sum(l.debit) <> sum(l.credit);
+
+-- Entries that a closed period moved: their effective date says when they belong, their posting date when they count.
+CREATE OR REPLACE VIEW ledger.late_entries AS
+    SELECT book, source, reference_type, reference_id, id AS entry_id, kind, effective_date, posting_date, total, posted_at
+    FROM ledger.journal_entries
+    WHERE late;

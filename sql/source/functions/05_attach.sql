@@ -6,17 +6,23 @@
 --          filter_columns  every column that the posting rule maps; an UPDATE that changes none of them leaves no event,
 --                          and the consumer may read these and the key, and no other
 --          capture_mode    'trigger'
+--          go_live         bills of an earlier day are out of scope; null: as it is (at first: none are), '-infinity': none are
+--          on_delete       what becomes of the entries of a bill whose row is gone: 'reverse' (at first), 'keep', or 'alert', which
+--                          keeps them and says so; null: as it is
 --          lock_timeout    longest wait for the lock; writers queue behind it meanwhile, so keep it below deadlock_timeout
 -- Touches: SHARE ROW EXCLUSIVE on the table (waits for writers, lets readers pass), two triggers on it (and on its
 --          partitions), SELECT on the named columns for daybook_consumer, one row in sync_source.
--- Rows that exist already are not enqueued; to be run by a superuser, or by the table's owner as a member of daybook_owner.
+-- Rows that exist already are not enqueued (`daybook backfill` does that); to be run by a superuser, or by the table's owner as a member of daybook_owner.
+DROP FUNCTION IF EXISTS daybook.attach(regclass, text, text[], text[], text, interval); -- that of an earlier version
 CREATE OR REPLACE FUNCTION daybook.attach(
     relation       regclass,
     reference_type text,
     key_columns    text[],
     filter_columns text[],
     capture_mode   text DEFAULT 'trigger',
-    lock_timeout   interval DEFAULT '800 milliseconds'
+    lock_timeout   interval DEFAULT '800 milliseconds',
+    go_live        date DEFAULT NULL,
+    on_delete      text DEFAULT NULL
 ) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $attach$
 #variable_conflict use_column
@@ -38,17 +44,24 @@ BEGIN
     JOIN pg_attribute AS a ON a.attrelid = attach.relation AND a.attname = k.c;
     wanted.filter_columns := attach.filter_columns;
     wanted.capture_mode := attach.capture_mode;
+    IF attach.go_live = 'infinity' OR attach.on_delete NOT IN ('reverse', 'keep', 'alert') THEN
+        RAISE EXCEPTION 'go_live % or on_delete % is not usable', attach.go_live, attach.on_delete
+            USING HINT = 'go_live is a day, or ''-infinity''; on_delete is ''reverse'', ''keep'' or ''alert''.';
+    END IF;
 
     -- Its row, or that of a table of the same reference type which was dropped, and which this one replaces.
     SELECT * INTO present FROM daybook.sync_source AS s
     WHERE s.relation = attach.relation
        OR (s.reference_type = attach.reference_type AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = s.relation));
+    wanted.go_live := nullif(coalesce(attach.go_live, present.go_live), '-infinity');
+    wanted.on_delete := coalesce(attach.on_delete, present.on_delete, 'reverse');
+    SELECT array_agg(part::oid ORDER BY part::oid) INTO wanted.partitions FROM daybook.relation_parts(attach.relation) AS part;
     is_as_wanted :=
        (present.relation, present.source, present.relation_name, present.reference_type, present.key_columns,
-        present.key_types, present.filter_columns, present.capture_mode)
+        present.key_types, present.filter_columns, present.capture_mode, present.go_live, present.on_delete)
        IS NOT DISTINCT FROM
        (wanted.relation, wanted.source, wanted.relation_name, wanted.reference_type, wanted.key_columns,
-        wanted.key_types, wanted.filter_columns, wanted.capture_mode)
+        wanted.key_types, wanted.filter_columns, wanted.capture_mode, wanted.go_live, wanted.on_delete)
        AND daybook.capture_is_whole(attach.relation, 'daybook_capture')
        AND daybook.consumer_can_read(attach.relation, attach.key_columns || attach.filter_columns);
     IF is_as_wanted AND daybook.capture_is_whole(attach.relation, 'daybook_capture_truncate') THEN
@@ -66,12 +79,13 @@ BEGIN
 
     UPDATE daybook.sync_source AS s SET relation = attach.relation WHERE s.relation = present.relation;
     INSERT INTO daybook.sync_source (relation, relation_name, source, reference_type, key_columns, key_types,
-                                     filter_columns, capture_mode)
+                                     filter_columns, capture_mode, go_live, on_delete, partitions)
     VALUES (wanted.relation, wanted.relation_name, wanted.source, wanted.reference_type, wanted.key_columns,
-            wanted.key_types, wanted.filter_columns, wanted.capture_mode)
+            wanted.key_types, wanted.filter_columns, wanted.capture_mode, wanted.go_live, wanted.on_delete, wanted.partitions)
     ON CONFLICT (relation) DO UPDATE
         SET relation_name = excluded.relation_name, key_columns = excluded.key_columns,
-            key_types = excluded.key_types, filter_columns = excluded.filter_columns;
+            key_types = excluded.key_types, filter_columns = excluded.filter_columns, go_live = excluded.go_live,
+            on_delete = excluded.on_delete, partitions = excluded.partitions;
     PERFORM daybook.write_capture_function(attach.relation);
 
     -- Row triggers are cloned to partitions, statement triggers are not. No UPDATE OF and no WHEN: they would make the
@@ -107,12 +121,11 @@ BEGIN
     IF is_as_wanted THEN
         RAISE NOTICE 'TRUNCATE of each partition of % is captured now', attach.relation;
     ELSIF present.relation IS NOT NULL THEN
-        INSERT INTO daybook.sync_queue (source, reference_type, operation, origin)
-        VALUES (wanted.source, wanted.reference_type, 'reconcile', 'repair');
+        PERFORM daybook.reconcile(attach.relation);
         RAISE NOTICE '% was attached as % before; its definition was replaced, and all its bills will be reconciled',
             attach.relation, attach.reference_type;
     ELSE
-        RAISE NOTICE '% is attached as %; bills from before are posted when they change',
+        RAISE NOTICE '% is attached as %; bills from before are posted when they change, or all by `daybook backfill`',
             attach.relation, attach.reference_type;
     END IF;
 END

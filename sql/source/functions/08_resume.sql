@@ -5,16 +5,12 @@
 CREATE OR REPLACE FUNCTION daybook.resume(relation regclass) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
-DECLARE
-    definition daybook.sync_source;
 BEGIN
     UPDATE daybook.sync_source AS s SET suspended_at = NULL
-    WHERE s.relation = resume.relation AND s.suspended_at IS NOT NULL
-    RETURNING * INTO definition;
+    WHERE s.relation = resume.relation AND s.suspended_at IS NOT NULL;
     IF FOUND THEN
         PERFORM daybook.write_capture_function(resume.relation);
-        INSERT INTO daybook.sync_queue (source, reference_type, operation, origin)
-        VALUES (definition.source, definition.reference_type, 'reconcile', 'repair');
+        PERFORM daybook.reconcile(resume.relation);
     ELSIF EXISTS (SELECT FROM daybook.sync_source AS s WHERE s.relation = resume.relation) THEN
         RAISE NOTICE '% is not suspended; nothing was changed', resume.relation;
     ELSE

@@ -28,8 +28,71 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     SELECT daybook.enqueue(reference_type, reference_id, 'retry')
 $$;
 
--- Purpose: reverse a bill that was retained when its row disappeared (by TRUNCATE). Has no effect if the row is back.
+-- Purpose: reverse a bill whose entries were retained when its row disappeared. Has no effect if the row is back.
 CREATE OR REPLACE FUNCTION daybook.release(reference_type text, reference_id text) RETURNS bigint
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     SELECT daybook.enqueue(reference_type, reference_id, 'retry', 'release')
+$$;
+
+-- Purpose: the same for every bill of a table that the brake held.
+CREATE OR REPLACE FUNCTION daybook.release_held(reference_type text) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    new_seq bigint;
+BEGIN
+    INSERT INTO daybook.sync_queue (source, reference_type, operation, origin)
+    SELECT s.source, s.reference_type, 'release', 'retry' FROM daybook.sync_source AS s
+    WHERE s.reference_type = release_held.reference_type
+    RETURNING seq INTO new_seq;
+    IF new_seq IS NULL THEN
+        RAISE EXCEPTION 'no attached table has the reference type %', quote_nullable(reference_type)
+            USING HINT = 'Attached tables stand in daybook.sync_source.';
+    END IF;
+    RETURN new_seq;
+END
+$$;
+
+-- Purpose: have a whole table synchronised: every key that it holds, and every bill that the ledger knows, once each transaction
+--          older than this one has ended. For what bypassed capture: a restored table, a suspended one, another rule.
+CREATE OR REPLACE FUNCTION daybook.reconcile(relation regclass) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    new_seq bigint;
+BEGIN
+    INSERT INTO daybook.sync_queue (source, reference_type, operation, origin)
+    SELECT s.source, s.reference_type, 'reconcile', 'repair' FROM daybook.sync_source AS s WHERE s.relation = reconcile.relation
+    RETURNING seq INTO new_seq;
+    IF new_seq IS NULL THEN
+        RAISE EXCEPTION '% is not attached', relation USING HINT = 'Attached tables stand in daybook.sync_source.';
+    END IF;
+    RETURN new_seq;
+END
+$$;
+
+-- Purpose: enqueue the bills that a table held before it was attached, in chunks, in key order. One that is under way already
+--          goes on where it is. Returns its event.
+CREATE OR REPLACE FUNCTION daybook.backfill(relation regclass) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    definition daybook.sync_source;
+    event_seq bigint;
+BEGIN
+    SELECT * INTO definition FROM daybook.sync_source AS s WHERE s.relation = backfill.relation;
+    IF definition.relation IS NULL THEN
+        RAISE EXCEPTION '% is not attached', relation USING HINT = 'Attached tables stand in daybook.sync_source.';
+    ELSIF definition.suspended_at IS NOT NULL THEN
+        RAISE EXCEPTION '% is suspended', relation USING HINT = 'daybook.resume has all of it synchronised.';
+    END IF;
+    SELECT q.seq INTO event_seq FROM daybook.sync_queue AS q
+    WHERE q.reference_type = definition.reference_type AND q.operation = 'reconcile' AND q.origin = 'backfill'
+    ORDER BY q.seq LIMIT 1;
+    IF event_seq IS NULL THEN
+        INSERT INTO daybook.sync_queue (source, reference_type, operation, origin)
+        VALUES (definition.source, definition.reference_type, 'reconcile', 'backfill') RETURNING seq INTO event_seq;
+    END IF;
+    RETURN event_seq;
+END
 $$;

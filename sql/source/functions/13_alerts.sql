@@ -73,11 +73,18 @@ CREATE OR REPLACE VIEW daybook.current_alerts AS
     FROM daybook.sync_source AS s
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = s.relation)
     UNION ALL
+    SELECT NULL, 'POSTING_PAUSED', 'source', 'warning', 'open',
+           format('nothing is posted since %s paused it; changes go on being captured. Go on: SELECT daybook.resume()', updated_by),
+           '{}', updated_at
+    FROM daybook.sync_configuration
+    WHERE config_key = 'posting' AND config_value = 'paused'
+    UNION ALL
     SELECT NULL, 'SYSTEM_DOWN', source, 'critical', 'open',
            'events are waiting, and no consumer has given a sign of life for a minute: start `daybook run`',
            jsonb_build_object('oldest_event_at', min(enqueued_at)), min(enqueued_at) + interval '1 minute'
     FROM daybook.sync_queue
     WHERE due_at < clock_timestamp() - interval '1 minute'
+      AND NOT EXISTS (SELECT FROM daybook.sync_configuration WHERE config_key = 'posting' AND config_value = 'paused')
       AND NOT EXISTS (SELECT FROM daybook.sync_system_health
                       WHERE heartbeat_at > clock_timestamp() - interval '1 minute')
     GROUP BY source;

@@ -2,12 +2,15 @@
 --          as daybook_owner. Attaching, suspending, retrying and resolving is for superusers and members of daybook_owner.
 GRANT USAGE ON SCHEMA daybook TO daybook_consumer, daybook_reader;
 GRANT SELECT ON daybook.sync_configuration, daybook.sync_source, daybook.sync_queue, daybook.sync_dead_letter,
-    daybook.sync_audit_log, daybook.sync_alerts, daybook.sync_system_health TO daybook_consumer, daybook_reader;
+    daybook.sync_audit_log, daybook.sync_alerts, daybook.sync_system_health, daybook.ledger_meeting
+    TO daybook_consumer, daybook_reader;
 GRANT SELECT ON daybook.current_alerts TO daybook_reader, daybook_consumer;
 GRANT INSERT, UPDATE, DELETE ON daybook.sync_queue TO daybook_consumer;
 GRANT INSERT ON daybook.sync_audit_log TO daybook_consumer;
 GRANT INSERT, UPDATE ON daybook.sync_dead_letter, daybook.sync_alerts TO daybook_consumer;
 GRANT INSERT, UPDATE, DELETE ON daybook.sync_system_health TO daybook_consumer;
+GRANT UPDATE ON daybook.ledger_meeting TO daybook_consumer;
+GRANT UPDATE (rules, partitions, reconciled_at) ON daybook.sync_source TO daybook_consumer;
 
 DO $grants$
 DECLARE
@@ -25,7 +28,7 @@ BEGIN
         SELECT p.oid FROM pg_catalog.pg_proc AS p
         WHERE p.pronamespace = 'daybook'::regnamespace
           AND p.proname IN ('key_text', 'bounded_text', 'amount_text', 'local_date', 'key_expression', 'older_transactions_ended',
-                            'refresh_capture', 'raise_alert', 'resolve_alert', 'make_audit_log_partitions')
+                            'refresh_capture', 'backfill', 'relation_parts', 'raise_alert', 'resolve_alert', 'make_audit_log_partitions')
     LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO daybook_consumer', function_to_call);
     END LOOP;

@@ -1,0 +1,6 @@
+-- Purpose: an event of a bill from before its table's go-live date ends as out of scope, and says so. An event that had a whole
+-- table enqueued says how many keys it saw and enqueued.
+ALTER TABLE daybook.sync_audit_log DROP CONSTRAINT sync_audit_log_outcome_check;
+ALTER TABLE daybook.sync_audit_log ADD CONSTRAINT sync_audit_log_outcome_check
+    CHECK (outcome IN ('posted', 'no_effect', 'covered', 'parked', 'retained', 'out_of_scope'));
+ALTER TABLE daybook.sync_audit_log ADD COLUMN keys_seen bigint, ADD COLUMN keys_enqueued bigint;

@@ -1,0 +1,125 @@
+//! `daybook accounts`: the chart of accounts of a book.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use comfy_table::{Table, presets};
+use serde::Deserialize;
+
+use crate::database::{Side, connect};
+use crate::error::{Error, Result, explain};
+use crate::options::Urls;
+use crate::print;
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Add and rename accounts from a CSV file: account_code,account_name,account_type
+    Import(Import),
+    /// The accounts of a book
+    List(List),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Import {
+    #[command(flatten)]
+    list: List,
+    /// The file; account types are asset, liability, equity, income and expense
+    file: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct List {
+    #[command(flatten)]
+    urls: Urls,
+    /// Book [default: the source's]
+    #[arg(long)]
+    book: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Account {
+    account_code: String,
+    account_name: String,
+    account_type: String,
+}
+
+impl List {
+    async fn open(&self) -> Result<(tokio_postgres::Client, String)> {
+        let databases = self.urls.one()?;
+        let ledger = connect(Side::Ledger, &databases.ledger).await?;
+        let book = match &self.book {
+            Some(book) => book.clone(),
+            None => {
+                let source = connect(Side::Source, &databases.source).await?;
+                let names = source.query_one(include_str!("../sql/status/source.sql"), &[]).await.map_err(refused)?;
+                names.get("book")
+            }
+        };
+        Ok((ledger, book))
+    }
+}
+
+fn refused(error: tokio_postgres::Error) -> Error {
+    match error.code().map(|state| state.code()) {
+        Some("42501") => Error::Unreachable(format!(
+            "{}. It takes a member of daybook_controller (to look: daybook_reader)",
+            explain(&error)
+        )),
+        _ => Error::Usage(explain(&error)),
+    }
+}
+
+pub async fn execute(command: Command) -> Result<u8> {
+    match command {
+        Command::List(list) => {
+            let (ledger, book) = list.open().await?;
+            let sql = "SELECT account_code, account_name, account_type FROM ledger.accounts WHERE book = $1 ORDER BY 1";
+            let mut table = Table::new();
+            table.load_style(presets::ASCII_MARKDOWN);
+            table.set_header(["code", "name", "type"]);
+            for row in ledger.query(sql, &[&book]).await.map_err(refused)? {
+                table.add_row((0..3).map(|at| row.get::<_, String>(at)));
+            }
+            print::line(table);
+        }
+        Command::Import(Import { list, file }) => {
+            let accounts = read(&file)?;
+            let (ledger, book) = list.open().await?;
+            let column = |of: fn(&Account) -> &str| accounts.iter().map(of).collect::<Vec<_>>();
+            let (codes, names, types) =
+                (column(|a| &a.account_code), column(|a| &a.account_name), column(|a| &a.account_type));
+            let sql = include_str!("../sql/import_accounts.sql");
+            let changed = ledger.execute(sql, &[&book, &codes, &names, &types]).await.map_err(refused)?;
+            print::line(format_args!("{changed} of {} accounts added or changed in book {book}", accounts.len()));
+        }
+    }
+    Ok(0)
+}
+
+fn read(file: &std::path::Path) -> Result<Vec<Account>> {
+    let place = file.display();
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .from_path(file)
+        .map_err(|error| Error::Usage(format!("cannot read {place}: {error}")))?;
+    let mut accounts: Vec<Account> = Vec::new();
+    for (at, record) in reader.deserialize::<Account>().enumerate() {
+        let line = at + 2;
+        let account = record.map_err(|error| {
+            Error::Usage(format!(
+                "{place}: line {line}: {error}. The first line is account_code,account_name,account_type"
+            ))
+        })?;
+        if accounts.iter().any(|other| other.account_code == account.account_code) {
+            return Err(Error::Usage(format!("{place}: line {line}: account {} stands twice", account.account_code)));
+        }
+        if !["asset", "liability", "equity", "income", "expense"].contains(&account.account_type.as_str()) {
+            return Err(Error::Usage(format!(
+                "{place}: line {line}: account type {:?}: use asset, liability, equity, income or expense",
+                account.account_type
+            )));
+        }
+        accounts.push(account);
+    }
+    Ok(accounts)
+}

@@ -1,0 +1,132 @@
+//! Whether source and ledger are still those that knew each other: at each connection of a worker they change over to a new
+//! common token, and the ledger keeps where the source lives.
+//!
+//! A database that was restored has an old token; one that was copied, moved or promoted lives elsewhere; a second one under
+//! a used name, or another ledger, has no token in common. None of them is let in by guess: a person says `daybook rejoin`.
+//!
+//! ```text
+//! source   token T              ── proposes N ──▶ T, N ─────────────── confirms ──▶ N
+//! ledger   token T, locked                        ── changes over ──▶ N
+//! ```
+//!
+//! A crash anywhere leaves the ledger with T or N, and the source knows both.
+
+use tokio_postgres::Config;
+
+use crate::database::{Session, Side, connect};
+use crate::error::{Doing, Error, Result, explain};
+use crate::sql;
+
+/// Meets, or says why these two do not belong together. `same_database`: both sides are one, and cannot be parted.
+pub async fn meet(
+    source: &Session,
+    ledger: &Session,
+    book: &str,
+    source_name: &str,
+    same_database: bool,
+) -> Result<()> {
+    ledger.begin().await.doing("meeting the ledger")?;
+    let met = change_over(source, ledger, book, source_name, same_database).await;
+    match met {
+        Ok(token) => {
+            ledger.commit().await.doing("meeting the ledger")?;
+            source.execute(sql::CONFIRM_TOKEN, &[&token]).await.doing("meeting the ledger")?;
+            Ok(())
+        }
+        Err(error) => {
+            ledger.rollback().await.doing("parting from the ledger")?;
+            Err(error)
+        }
+    }
+}
+
+async fn change_over(
+    source: &Session,
+    ledger: &Session,
+    book: &str,
+    source_name: &str,
+    same_database: bool,
+) -> Result<String> {
+    let doing = "meeting the ledger";
+    let is_new = ledger.execute(sql::REGISTER_SOURCE, &[&book, &source_name]).await.doing(doing)? == 1;
+    let known = ledger.query_one(sql::LOCK_SOURCE, &[&book, &source_name]).await.doing(doing)?;
+    let here = source.query_one(sql::MEETING_OF_SOURCE, &[]).await.doing(doing)?;
+    let same = format!(
+        "If it is the same source all the same: `daybook rejoin --reason ...`, which has every table reconciled. Nothing is \
+         posted until then"
+    );
+    let token: Option<String> = known.get("token");
+    let (mine, proposed): (Option<String>, Option<String>) = (here.get("token"), here.get("proposed"));
+    if is_new && mine.is_some() {
+        return Err(Error::Strangers(format!(
+            "this source has met a ledger before, and the ledger here knows no source {source_name} of book {book}: is the ledger \
+             URL right, or was the ledger restored from before? {same}"
+        )));
+    }
+    if token.is_some() && token != mine && token != proposed {
+        let name: Option<String> = known.get("database_name");
+        return Err(Error::Strangers(format!(
+            "the ledger knows a source {source_name} of book {book} (database {}), and this is not the one that it met last: \
+             another database uses the name, or one of the two was restored. A second source takes a name of its own (daybook \
+             install --source). {same}",
+            name.unwrap_or_default()
+        )));
+    }
+    let place = |row: &tokio_postgres::Row| -> (Option<i64>, Option<u32>, Option<String>) {
+        (row.get("system_identifier"), row.get("database_oid"), row.get("timeline"))
+    };
+    if !same_database && place(&known).0.is_some() && place(&known) != place(&here) {
+        return Err(Error::Strangers(format!(
+            "source {source_name} of book {book} is known to live in another database than this one: this is a copy of it, or it \
+             was moved, restored or promoted. {same}"
+        )));
+    }
+
+    let next: String = known.get("next_token");
+    source.begin().await.doing(doing)?;
+    // Durable before the ledger changes over, or a crash would part the two.
+    source.batch_execute("SET LOCAL synchronous_commit = on").await.doing(doing)?;
+    source.execute(sql::PROPOSE_TOKEN, &[&token, &next]).await.doing(doing)?;
+    source.commit().await.doing(doing)?;
+    let (system_identifier, database_oid, timeline) = place(&here);
+    let database_name: String = here.get("database_name");
+    let parameters: crate::database::Parameters<'_> =
+        &[&book, &source_name, &next, &system_identifier, &database_oid, &timeline, &database_name];
+    ledger.execute(sql::KEEP_TOKEN, parameters).await.doing(doing)?;
+    Ok(next)
+}
+
+/// An operator's word that source and ledger belong together although one was moved, restored or exchanged: they meet anew,
+/// event numbers go on above those that the ledger has seen, and every table is reconciled. Returns how many tables.
+pub async fn rejoin(source: &Config, ledger: &Config, reason: &str) -> Result<i64> {
+    if reason.trim().is_empty() {
+        return Err(Error::Usage("rejoining takes a reason, which is kept in ledger.sources: --reason ...".into()));
+    }
+    let source = connect(Side::Source, source).await?;
+    let ledger = connect(Side::Ledger, ledger).await?;
+    let refused = |side: Side| {
+        move |error: tokio_postgres::Error| {
+            Error::Unreachable(format!(
+                "rejoining on the {} database: {}. It takes a superuser, or a member of daybook_owner",
+                side.name(),
+                explain(&error)
+            ))
+        }
+    };
+    let names = include_str!("../sql/status/source.sql");
+    let names = source.query_one(names, &[]).await.map_err(refused(Side::Source))?;
+    let (name, book): (String, String) = (names.get("source"), names.get("book"));
+    let highest =
+        "SELECT coalesce(max(last_event_seq), 0) FROM ledger.sync_master_status WHERE book = $1 AND source = $2";
+    let highest: i64 = ledger.query_one(highest, &[&book, &name]).await.map_err(refused(Side::Ledger))?.get(0);
+    let tables = source
+        .query_one(include_str!("../sql/rejoin_source.sql"), &[&highest])
+        .await
+        .map_err(refused(Side::Source))?
+        .get(0);
+    ledger
+        .execute(include_str!("../sql/rejoin_ledger.sql"), &[&book, &name, &reason])
+        .await
+        .map_err(refused(Side::Ledger))?;
+    Ok(tables)
+}

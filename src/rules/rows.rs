@@ -1,0 +1,108 @@
+//! Every row of a bill table, as a rule reads it: a page at a time, in one snapshot.
+
+use tokio_postgres::Client;
+
+use super::not_readable;
+use crate::capture::read_expression;
+use crate::database::quote_literal;
+use crate::error::{Doing, Error, Result};
+use crate::posting::rule::{Rule, RuleSet};
+
+/// How many rows are held at a time.
+const PAGE_ROWS: usize = 2_000;
+
+/// A bill table, attached or not.
+pub struct Relation {
+    /// As SQL names it.
+    pub name: String,
+    pub key: Vec<String>,
+    /// The columns whose changes leave an event; `None` where it is not attached.
+    pub filter_columns: Option<Vec<String>>,
+    pub go_live: Option<chrono::NaiveDate>,
+}
+
+/// A bill's canonical key and the texts of the rule's columns.
+pub struct Bill {
+    pub reference_id: String,
+    pub row: Vec<Option<String>>,
+}
+
+impl Relation {
+    /// The table that is attached under the rule's reference type, else the one that the rule names.
+    pub async fn of(source: &Client, rule: &Rule) -> Result<Relation> {
+        let sql = include_str!("../../sql/rules/relation.sql");
+        let row = source.query_opt(sql, &[&rule.reference_type]).await.map_err(not_readable)?;
+        if let Some(row) = row {
+            return Ok(Relation {
+                name: row.get(0),
+                key: row.get(1),
+                filter_columns: Some(row.get(2)),
+                go_live: row.get(3),
+            });
+        }
+        let Some(table) = rule.table.clone().filter(|_| !rule.key.is_empty()) else {
+            return Err(Error::Usage(format!(
+                "no table is attached as {}, and the rule names none: give it table = \"...\" and key = [\"...\"]",
+                rule.reference_type
+            )));
+        };
+        let found = source.query_one("SELECT to_regclass($1)::text", &[&table]).await;
+        match found.map_err(|error| Error::Usage(format!("table {table}: {}", crate::error::explain(&error))))?.get(0) {
+            Some(name) => Ok(Relation { name, key: rule.key.clone(), filter_columns: None, go_live: None }),
+            None => Err(Error::Usage(format!(
+                "there is no table {table} in the source database; quote what needs it: table = '\"Caja\".\"Factura\"'"
+            ))),
+        }
+    }
+
+    /// Says what keeps the table from being captured with this rule.
+    pub async fn check(&self, source: &Client, rule: &Rule) -> Result<()> {
+        let sql = "SELECT daybook.check_attachable($1::text::regclass, $2, $3, $4, 'trigger')";
+        let columns = rule.column_names();
+        let checked = source.execute(sql, &[&self.name, &rule.reference_type, &self.key, &columns]).await;
+        checked.map_err(crate::switches::refused)?;
+        Ok(())
+    }
+
+    /// Gives every row to `see`, a page at a time.
+    pub async fn each(
+        &self,
+        source: &Client,
+        rules: &RuleSet,
+        time_zone: &str,
+        mut see: impl AsyncFnMut(&[Bill]) -> Result<()>,
+    ) -> Result<()> {
+        source
+            .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            .await
+            .doing("beginning to read the bills")?;
+        let read = async {
+            let expression = "SELECT daybook.key_expression('bill', $1)";
+            let key: String = source.query_one(expression, &[&self.key]).await.map_err(not_readable)?.get(0);
+            let zone = quote_literal(time_zone);
+            let columns = rules.columns().iter().map(|column| format!(", {}", read_expression(column, &zone)));
+            let declare = format!(
+                "DECLARE bills NO SCROLL CURSOR FOR SELECT {key}{} FROM {} AS bill",
+                columns.collect::<String>(),
+                self.name
+            );
+            source.batch_execute(&declare).await.map_err(not_readable)?;
+            let fetch = source.prepare(&format!("FETCH {PAGE_ROWS} FROM bills")).await.map_err(not_readable)?;
+            loop {
+                let rows = source.query(&fetch, &[]).await.map_err(not_readable)?;
+                let bill = |row: &tokio_postgres::Row| Bill {
+                    reference_id: row.get(0),
+                    row: (1..row.len()).map(|at| row.get(at)).collect(),
+                };
+                let page: Vec<Bill> = rows.iter().map(bill).collect();
+                if page.is_empty() {
+                    return Ok(());
+                }
+                see(&page).await?;
+            }
+        };
+        let result = read.await;
+        source.batch_execute("ROLLBACK").await.doing("ending the reading of the bills")?;
+        result
+    }
+}
