@@ -18,6 +18,7 @@
 //! | [`error`] | one map from error to what happens next |
 //! | [`settings`], [`options`], [`database`], [`sql`] | settings, connection strings, sessions, statements |
 //! | [`install`], [`identity`], [`status`] | what the commands of these names do |
+//! | [`report`] | where a number came from, what the accounts amount to, the journal in other programs' formats |
 //! | [`print`](mod@print) | standard output |
 //! | [`demo`], [`private_server`] | a clinic at work, on a PostgreSQL that is gone afterwards |
 
@@ -37,6 +38,7 @@ pub mod posting;
 pub mod print;
 pub mod private_server;
 pub mod queue;
+pub mod report;
 pub mod settings;
 pub mod sql;
 pub mod status;

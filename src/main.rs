@@ -16,6 +16,7 @@ use daybook::identity::Wishes;
 use daybook::install;
 use daybook::options::Databases;
 use daybook::print;
+use daybook::report::{trace, trial_balance};
 use daybook::status;
 
 #[derive(Parser)]
@@ -109,6 +110,20 @@ enum Command {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Show the life of a bill: what changed it, what was posted for it, what it amounts to
+    Trace {
+        #[command(flatten)]
+        urls: Urls,
+        #[command(flatten)]
+        arguments: trace::Arguments,
+    },
+    /// Show what the accounts amount to, as of a day or within a span of days
+    TrialBalance {
+        #[command(flatten)]
+        urls: Urls,
+        #[command(flatten)]
+        arguments: trial_balance::Arguments,
     },
     /// Let a simulated clinic write bills, and post them, on a private throw-away PostgreSQL
     Demo(demo::Arguments),
@@ -219,6 +234,8 @@ async fn execute(command: Command) -> Result<u8> {
             }
             Ok(u8::from(status.needs_attention()))
         }
+        Command::Trace { urls, arguments } => trace::run(arguments, &urls.resolve(None)?).await,
+        Command::TrialBalance { urls, arguments } => trial_balance::run(arguments, &urls.resolve(None)?).await,
         Command::Demo(arguments) => demo::demo(arguments, termination()).await,
     }
 }
