@@ -16,7 +16,7 @@ use daybook::identity::Wishes;
 use daybook::install;
 use daybook::options::Databases;
 use daybook::print;
-use daybook::report::{trace, trial_balance};
+use daybook::report::{export, trace, trial_balance};
 use daybook::status;
 
 #[derive(Parser)]
@@ -124,6 +124,13 @@ enum Command {
         urls: Urls,
         #[command(flatten)]
         arguments: trial_balance::Arguments,
+    },
+    /// Write the journal in the format of another program
+    Export {
+        #[command(flatten)]
+        urls: Urls,
+        #[command(flatten)]
+        arguments: export::Arguments,
     },
     /// Let a simulated clinic write bills, and post them, on a private throw-away PostgreSQL
     Demo(demo::Arguments),
@@ -236,6 +243,7 @@ async fn execute(command: Command) -> Result<u8> {
         }
         Command::Trace { urls, arguments } => trace::run(arguments, &urls.resolve(None)?).await,
         Command::TrialBalance { urls, arguments } => trial_balance::run(arguments, &urls.resolve(None)?).await,
+        Command::Export { urls, arguments } => export::run(arguments, &urls.resolve(None)?).await,
         Command::Demo(arguments) => demo::demo(arguments, termination()).await,
     }
 }

@@ -7,6 +7,7 @@
 //! no number passes through a type that could round it.
 
 pub mod entry;
+pub mod export;
 pub mod trace;
 mod trace_text;
 pub mod trial_balance;

@@ -1,4 +1,7 @@
-//! Reports: where a number came from, and what the accounts amount to.
+//! Reports: where a number came from, and what the accounts amount to. The journal in the hands of other programs is in
+//! `reports/export.rs`.
+
+mod export;
 
 use std::process::{Command, Output, Stdio};
 
@@ -342,6 +345,9 @@ async fn contradictory_report_options_get_one_clear_line() {
         ),
         (vec!["trial-balance", "--as-of", "2024-02-30"], "--as-of 2024-02-30 is no date: write it like 2024-03-31"),
         (vec!["trial-balance", "--book", "nowhere"], "the ledger has no book nowhere: it has main, tokyo"),
+        (vec!["export", "--format", "csv", "--from", "today"], "--from today is no date"),
+        (vec!["export", "--format", "csv", "--from", "2024-02-01", "--to", "2024-01-31"], "is after"),
+        (vec!["export", "--format", "csv", "--book", "nowhere"], "the ledger has no book nowhere"),
     ];
     for (arguments, part) in table {
         let (exit, stdout, stderr) = run(&of(&urls, &arguments));
@@ -377,7 +383,12 @@ async fn reports_need_membership_in_daybook_reader_and_no_more() {
     let (reader, stranger) = (format!("reader_{}", clinic.database), format!("stranger_{}", clinic.database));
     let sql = format!("CREATE ROLE {reader} LOGIN; GRANT daybook_reader TO {reader}; CREATE ROLE {stranger} LOGIN");
     clinic.dba.batch_execute(&sql).await.expect("creates roles");
-    let commands = [vec!["trace", "PHARMACY", &id], vec!["trace", "--event", "1"], vec!["trial-balance"]];
+    let commands = [
+        vec!["trace", "PHARMACY", &id],
+        vec!["trace", "--event", "1"],
+        vec!["trial-balance"],
+        vec!["export", "--format", "json"],
+    ];
     for arguments in commands {
         let as_reader = url(&clinic.source, &reader);
         output(&[&arguments[..], &["--source-url", &as_reader]].concat());
