@@ -9,7 +9,6 @@
 pub mod entry;
 pub mod export;
 pub mod trace;
-mod trace_text;
 pub mod trial_balance;
 
 use chrono::{Datelike, NaiveDate};

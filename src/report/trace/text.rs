@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 use comfy_table::{Table, presets};
 
-use super::entry::is_zero;
-use super::printable;
-use super::trace::Trace;
+use super::{DeadLetter, Event, Trace};
+use crate::report::entry::{Entry, Line, is_zero};
+use crate::report::printable;
 
 /// So many characters of a rule's hash tell it apart.
 const RULE_HASH_SHOWN: usize = 12;
@@ -81,7 +81,7 @@ impl Trace {
     }
 
     fn entry_rows(&self) -> Vec<Vec<String>> {
-        let row = |entry: &super::entry::Entry| {
+        let row = |entry: &Entry| {
             let late = if entry.late { " (late)" } else { "" };
             vec![
                 entry.id.to_string(),
@@ -101,7 +101,7 @@ impl Trace {
     fn line_rows(&self) -> Vec<Vec<String>> {
         let amount = |text: &str| if is_zero(text) { String::new() } else { text.to_string() };
         let lines = self.entries.iter().flat_map(|entry| entry.lines.iter().map(|line| (entry.id, line)));
-        let row = |(id, line): (i64, &super::entry::Line)| {
+        let row = |(id, line): (i64, &Line)| {
             vec![
                 id.to_string(),
                 line.line_no.to_string(),
@@ -118,7 +118,7 @@ impl Trace {
     }
 
     fn event_rows(&self) -> Vec<Vec<String>> {
-        let row = |event: &super::trace::Event| {
+        let row = |event: &Event| {
             let told = if event.told_by == "journal" { " (says the journal)" } else { "" };
             vec![
                 event.seq.to_string(),
@@ -138,7 +138,7 @@ impl Trace {
     }
 
     fn parked_rows(&self) -> Vec<Vec<String>> {
-        let row = |letter: &super::trace::DeadLetter| {
+        let row = |letter: &DeadLetter| {
             vec![
                 instant(letter.parked_at),
                 letter.event_seq.to_string(),
