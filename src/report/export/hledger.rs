@@ -47,7 +47,7 @@ pub fn account(account: &Account) -> String {
 }
 
 pub fn payee(reference_type: &str) -> String {
-    format!("payee {}\n", escaped(reference_type))
+    format!("\npayee {}\n", escaped(reference_type))
 }
 
 /// The entry as a transaction. Its secondary date is the effective date: `hledger --date2` reports by it.
