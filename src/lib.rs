@@ -21,6 +21,7 @@
 //! | [`meeting`] | whether source and ledger are still those that knew each other |
 //! | [`rules`], [`periods`], [`chart`], [`backfill`], [`switches`] | what accountants and DBAs decide, as commands |
 //! | [`install`], [`identity`], [`status`] | what the commands of these names do |
+//! | [`report`] | where a number came from, what the accounts amount to, the journal in other programs' formats |
 //! | [`print`](mod@print) | standard output |
 //! | [`demo`], [`private_server`] | a clinic at work, on a PostgreSQL that is gone afterwards |
 
@@ -44,6 +45,7 @@ pub mod posting;
 pub mod print;
 pub mod private_server;
 pub mod queue;
+pub mod report;
 pub mod rules;
 pub mod settings;
 pub mod sql;

@@ -12,6 +12,7 @@ use daybook::consumer::Drained;
 use daybook::error::{Error, Result};
 use daybook::identity::Wishes;
 use daybook::options::{Databases, Urls};
+use daybook::report::{export, trace, trial_balance};
 use daybook::{backfill, chart, demo, install, meeting, periods, print, rules, status, supervise, switches};
 
 #[derive(Parser)]
@@ -115,6 +116,27 @@ enum Command {
         /// Kept in ledger.sources
         #[arg(long)]
         reason: String,
+    },
+    /// Show the life of a bill: what changed it, what was posted for it, what it amounts to
+    Trace {
+        #[command(flatten)]
+        urls: Urls,
+        #[command(flatten)]
+        arguments: trace::Arguments,
+    },
+    /// Show what the accounts amount to, as of a day or within a span of days
+    TrialBalance {
+        #[command(flatten)]
+        urls: Urls,
+        #[command(flatten)]
+        arguments: trial_balance::Arguments,
+    },
+    /// Write the journal in the format of another program
+    Export {
+        #[command(flatten)]
+        urls: Urls,
+        #[command(flatten)]
+        arguments: export::Arguments,
     },
     /// Let a simulated clinic write bills, and post them, on a private throw-away PostgreSQL
     Demo(demo::Arguments),
@@ -223,6 +245,9 @@ async fn execute(command: Command) -> Result<u8> {
             print::line(format_args!("rejoined: {tables} tables are reconciled while `daybook run` is at work"));
             Ok(0)
         }
+        Command::Trace { urls, arguments } => trace::run(arguments, &urls.one()?).await,
+        Command::TrialBalance { urls, arguments } => trial_balance::run(arguments, &urls.one()?).await,
+        Command::Export { urls, arguments } => export::run(arguments, &urls.one()?).await,
         Command::Demo(arguments) => demo::demo(arguments, termination()).await,
     }
 }

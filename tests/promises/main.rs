@@ -13,5 +13,6 @@ mod house_rules;
 mod installing;
 mod journal;
 mod posting;
+mod reports;
 mod switches;
 mod vendor_ddl;

@@ -1,0 +1,7 @@
+-- Purpose: the bills of one reference in all books and sources, or in those that are named.
+-- Inputs: $1 reference type, $2 reference id, $3 book or null, $4 source or null. Touches: sync_master_status, read only; all
+-- of it where book or source is left out.
+SELECT book, source, reference_type, reference_id
+FROM ledger.sync_master_status
+WHERE reference_type = $1 AND reference_id = $2 AND ($3::text IS NULL OR book = $3) AND ($4::text IS NULL OR source = $4)
+ORDER BY book, source
