@@ -1,7 +1,8 @@
--- Purpose: the attached table that a person means, by its reference type or its name. Inputs: $1 either.
+-- Purpose: the attached tables that a person means, by reference type or name, the likeliest first. Inputs: $1 either, or * for all.
 -- Touches: sync_source, read only.
-SELECT s.reference_type, s.relation::text
+SELECT s.reference_type, format('%I.%I', n.nspname, c.relname)
 FROM daybook.sync_source AS s
-WHERE s.reference_type = $1 OR s.relation_name = $1 OR s.relation::text = $1 OR s.relation = to_regclass($1)
-ORDER BY (s.reference_type = $1) DESC
-LIMIT 1
+JOIN pg_catalog.pg_class AS c ON c.oid = s.relation
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE s.reference_type = $1 OR s.relation_name = $1 OR s.relation::text = $1 OR s.relation = to_regclass($1) OR $1 = '*'
+ORDER BY (s.reference_type = $1) DESC, s.reference_type

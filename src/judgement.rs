@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use chrono::NaiveDate;
 
 use crate::capture::{Found, OnDelete};
-use crate::ledger::{Book, ParkedSpell, Posting, Retained, State, Status};
+use crate::journal::Posting;
+use crate::ledger::{Book, ParkedSpell, Retained, State, Status};
 use crate::posting::Parked;
 use crate::posting::desired::{Circumstances, Wanted, desired};
 use crate::posting::entries::{Entry, LiveEntry, entries};

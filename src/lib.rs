@@ -12,8 +12,9 @@
 //! | [`queue`] | claims events, acknowledges them with their outcome, puts them back; dead letters |
 //! | [`capture`], [`key`] | what is known of an attached table, and the statement that reads its bills |
 //! | [`posting`] | the pure core: rule and row → desired lines → entries |
-//! | [`ledger`], `sql/ledger` | bills under lock, live entries, the append-only journal and its guards (SQL) |
+//! | [`ledger`], [`journal`], `sql/ledger` | bills under lock; live entries, and the append-only journal with its guards (SQL) |
 //! | [`synchronise`], [`judgement`] | one batch: claim, lock, read, compute, post, acknowledge; what becomes of each bill |
+//! | `spread` | events of a whole table become events of its bills, in chunks |
 //! | [`consumer`], [`housekeeping`] | workers, what happens after errors, `run` and `drain`; signs of life |
 //! | [`supervise`] | several sources in one process |
 //! | [`error`] | one map from error to what happens next |
@@ -35,6 +36,7 @@ pub mod error;
 pub mod housekeeping;
 pub mod identity;
 pub mod install;
+pub mod journal;
 pub mod judgement;
 pub mod key;
 pub mod ledger;
@@ -48,6 +50,7 @@ pub mod queue;
 pub mod report;
 pub mod rules;
 pub mod settings;
+mod spread;
 pub mod sql;
 pub mod status;
 pub mod supervise;

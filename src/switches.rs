@@ -44,7 +44,7 @@ pub async fn connect_source(urls: &Urls) -> Result<Client> {
 /// The attached table that a person means, as (reference type, name for SQL).
 pub async fn attached(source: &Client, table: &str) -> Result<(String, String)> {
     let sql = include_str!("../sql/attached_table.sql");
-    match source.query_opt(sql, &[&table]).await.map_err(refused)? {
+    match source.query(sql, &[&table]).await.map_err(refused)?.first() {
         Some(row) => Ok((row.get(0), row.get(1))),
         None => Err(Error::Usage(format!("no attached table is called {table}: `daybook status` lists them"))),
     }

@@ -3,4 +3,4 @@
 SELECT rule_hash, definition, CASE WHEN isfinite(valid_from) THEN valid_from::text END AS valid_from
 FROM ledger.posting_rules
 WHERE book = $1 AND reference_type = $2 AND replaced_at IS NULL
-ORDER BY valid_from
+ORDER BY posting_rules.valid_from

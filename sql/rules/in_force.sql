@@ -3,4 +3,4 @@ SELECT reference_type, version, CASE WHEN isfinite(valid_from) THEN valid_from::
        definition
 FROM ledger.posting_rules
 WHERE book = $1 AND replaced_at IS NULL
-ORDER BY reference_type, valid_from
+ORDER BY reference_type, posting_rules.valid_from

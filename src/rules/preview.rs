@@ -9,7 +9,7 @@ use super::rows::Relation;
 use super::{OneFile, Site};
 use crate::database::Session;
 use crate::error::{Doing, Result};
-use crate::ledger::live_entries;
+use crate::journal::live_entries;
 use crate::posting::desired::{Circumstances, Wanted, desired};
 use crate::posting::entries::{LiveEntry, entries};
 use crate::print;
@@ -97,7 +97,12 @@ pub async fn preview(OneFile { urls, file }: OneFile) -> Result<u8> {
         column.set_cell_alignment(CellAlignment::Right);
     }
     for (account, Balance { before, change }) in &balances {
-        table.add_row([account, &before.to_string(), &(before + change).to_string(), &change.to_string()]);
+        let money = |amount: Decimal| {
+            let mut amount = amount;
+            amount.rescale(book.minor_unit);
+            amount.to_string()
+        };
+        table.add_row([account.clone(), money(*before), money(before + change), money(*change)]);
     }
     print::line(table);
     Ok(0)

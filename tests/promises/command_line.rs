@@ -13,12 +13,12 @@ fn daybook(arguments: &[&str]) -> Command {
     command
 }
 
-fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+pub fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = daybook(arguments).output().expect("runs");
     (status.code(), String::from_utf8_lossy(&stdout).into(), String::from_utf8_lossy(&stderr).into())
 }
 
-fn url(clinic: &Clinic) -> String {
+pub fn url(clinic: &Clinic) -> String {
     Cluster::shared().server.url("postgres", &clinic.database)
 }
 

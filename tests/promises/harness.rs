@@ -173,7 +173,11 @@ impl Clinic {
     /// Posts until nothing is left; returns how it ended.
     pub async fn drain(&self) -> Drained {
         let drained = self.drain_for(Duration::from_secs(60)).await;
-        assert_eq!(drained.unfinished, 0, "everything is finished");
+        if drained.unfinished > 0 {
+            let left = "SELECT string_agg(concat_ws(' ', reference_type, reference_id, operation, origin, last_error), E'\\n')
+                        || E'\\n' || (SELECT string_agg(message, E'\\n') FROM daybook.current_alerts) FROM daybook.sync_queue";
+            panic!("not everything is finished:\n{}", self.text(left).await);
+        }
         drained
     }
 

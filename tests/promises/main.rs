@@ -14,5 +14,6 @@ mod installing;
 mod journal;
 mod posting;
 mod reports;
+mod rules;
 mod switches;
 mod vendor_ddl;
