@@ -1,6 +1,7 @@
 //! The promises, each kept by a test whose name states it, against real PostgreSQL servers that the tests start themselves.
 
 mod bad_input;
+mod belonging;
 mod billing_log;
 mod capture;
 mod command_line;
