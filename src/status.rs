@@ -16,6 +16,10 @@ pub struct TableStatus {
     pub queued: i64,
     pub oldest_seconds: Option<i64>,
     pub parked: i64,
+    /// Bills whose rows are gone and whose entries stay.
+    pub retained: i64,
+    /// Bills from before this day are out of scope.
+    pub go_live: Option<chrono::NaiveDate>,
 }
 
 /// An alert that is not resolved.
@@ -65,8 +69,14 @@ pub async fn status(source: &Config, ledger: &Config) -> Result<Status> {
     let book: String = settings.get("book");
     let journal =
         ledger.query_one(include_str!("../sql/status/journal.sql"), &[&book]).await.map_err(on(Side::Ledger))?;
+    let source_name: String = settings.get("source");
+    let retained = include_str!("../sql/status/retained.sql");
+    let retained = ledger.query(retained, &[&book, &source_name]).await.map_err(on(Side::Ledger))?;
+    let retained_of = |reference_type: &str| {
+        retained.iter().find(|row| row.get::<_, &str>(0) == reference_type).map_or(0, |row| row.get(1))
+    };
     Ok(Status {
-        source: settings.get("source"),
+        source: source_name,
         book,
         consumers_alive: settings.get("consumers_alive"),
         entries: journal.get("entries"),
@@ -80,6 +90,8 @@ pub async fn status(source: &Config, ledger: &Config) -> Result<Status> {
                 queued: row.get("queued"),
                 oldest_seconds: row.get("oldest_seconds"),
                 parked: row.get("parked"),
+                retained: retained_of(row.get("reference_type")),
+                go_live: row.get("go_live"),
             })
             .collect(),
         alerts: alerts
@@ -110,7 +122,16 @@ impl Status {
         );
         let mut tables = Table::new();
         tables.load_style(presets::ASCII_MARKDOWN);
-        tables.set_header(["reference type", "table", "capture", "queued", "oldest (s)", "parked"]);
+        tables.set_header([
+            "reference type",
+            "table",
+            "capture",
+            "queued",
+            "oldest (s)",
+            "parked",
+            "retained",
+            "go-live",
+        ]);
         for table in &self.tables {
             let oldest = table.oldest_seconds.map(|seconds| seconds.to_string()).unwrap_or_default();
             tables.add_row([
@@ -120,6 +141,8 @@ impl Status {
                 table.queued.to_string(),
                 oldest,
                 table.parked.to_string(),
+                table.retained.to_string(),
+                table.go_live.map(|day| day.to_string()).unwrap_or_default(),
             ]);
         }
         text.push_str(&tables.to_string());

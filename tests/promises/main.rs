@@ -1,5 +1,6 @@
 //! The promises, each kept by a test whose name states it, against real PostgreSQL servers that the tests start themselves.
 
+mod backfill;
 mod bad_input;
 mod belonging;
 mod billing_log;
@@ -13,6 +14,7 @@ mod hostility;
 mod house_rules;
 mod installing;
 mod journal;
+mod periods;
 mod posting;
 mod reports;
 mod rules;

@@ -152,3 +152,41 @@ async fn a_trigger_that_was_disabled_or_is_missing_on_a_partition_is_alerted() {
         .expect("attaches again");
     assert_eq!(clinic.text(alerts).await, "");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn posting_is_paused_and_goes_on_while_capture_never_stops() {
+    let clinic = Clinic::new().await;
+    let url = crate::command_line::url(&clinic);
+    crate::rules::done(&["pause"], &url);
+    clinic.write("INSERT INTO lab_bills (id, amount, invoice_number) VALUES (1, 10, 'A')").await;
+    assert_eq!(clinic.drain_for(Duration::from_millis(200)).await.unfinished, 1);
+    let told = clinic.text("SELECT string_agg(alert_type || ' ' || message, ' ') FROM daybook.current_alerts").await;
+    assert!(
+        told.contains("POSTING_PAUSED nothing is posted since postgres paused it") && !told.contains("SYSTEM_DOWN"),
+        "{told}"
+    );
+    crate::rules::done(&["resume"], &url);
+    clinic.drain().await;
+    assert_eq!(clinic.balances("LAB", "1").await, "1000 10.00, 4200 -10.00");
+    assert!(
+        refused(
+            &clinic.dba,
+            "UPDATE daybook.sync_configuration SET config_value = 'stopped' WHERE config_key = 'posting'"
+        )
+        .await
+        .contains("posting_is_running_or_paused")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_suspended_and_resumed_from_the_command_line_by_either_name() {
+    let clinic = Clinic::new().await;
+    let url = crate::command_line::url(&clinic);
+    clinic.write("BEGIN; INSERT INTO lab_bills (id, amount, invoice_number) VALUES (1, 10, 'A')").await; // a lock that nobody waits for
+    assert!(crate::rules::done(&["suspend", "lab_bills"], &url).contains("LAB is suspended"));
+    clinic.write("COMMIT; INSERT INTO lab_bills (id, amount, invoice_number) VALUES (2, 20, 'A')").await;
+    assert!(crate::rules::done(&["resume", "LAB"], &url).contains("all of public.lab_bills is being synchronised"));
+    clinic.drain().await;
+    clinic.assert_ledger_equals_bills().await;
+    crate::rules::fails(&["suspend", "nowhere"], &url, 2, "no attached table is called nowhere");
+}
