@@ -64,6 +64,22 @@ impl Relation {
         Ok(())
     }
 
+    /// What reads as text runs no code of the application's, least of all with a DBA's rights.
+    async fn refuse_foreign_types(&self, source: &Client, rules: &RuleSet) -> Result<()> {
+        let columns: Vec<&str> = rules.columns().iter().map(|column| column.name.as_str()).collect();
+        let sql = include_str!("../../sql/rules/unsafe_columns.sql");
+        let foreign: Vec<String> = source.query_one(sql, &[&self.name, &columns]).await.map_err(not_readable)?.get(0);
+        match foreign.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Usage(format!(
+                "{} of {} have a type of the application's own, and reading it could run the application's code: map columns with \
+                 types of PostgreSQL's, or an enum without casts",
+                foreign.join(", "),
+                self.name
+            ))),
+        }
+    }
+
     /// Gives every row to `see`, a page at a time.
     pub async fn each(
         &self,
@@ -77,6 +93,7 @@ impl Relation {
             .await
             .doing("beginning to read the bills")?;
         let read = async {
+            self.refuse_foreign_types(source, rules).await?;
             let expression = "SELECT daybook.key_expression('bill', $1)";
             let key: String = source.query_one(expression, &[&self.key]).await.map_err(not_readable)?.get(0);
             let zone = quote_literal(time_zone);

@@ -8,6 +8,7 @@ mod capture;
 mod command_line;
 mod consuming;
 mod disappearances;
+mod docs;
 mod harness;
 mod histories;
 mod hostility;

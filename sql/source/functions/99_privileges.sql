@@ -1,6 +1,7 @@
 -- Purpose: who may do what. PUBLIC, and so every application role, has no right here at all: the capture functions run
 --          as daybook_owner. Attaching, suspending, retrying and resolving is for superusers and members of daybook_owner.
-GRANT USAGE ON SCHEMA daybook TO daybook_consumer, daybook_reader;
+GRANT USAGE ON SCHEMA daybook TO daybook_consumer, daybook_reader, daybook_controller;
+GRANT SELECT ON daybook.sync_configuration, daybook.sync_source, daybook.sync_system_health TO daybook_controller;
 GRANT SELECT ON daybook.sync_configuration, daybook.sync_source, daybook.sync_queue, daybook.sync_dead_letter,
     daybook.sync_audit_log, daybook.sync_alerts, daybook.sync_system_health, daybook.ledger_meeting
     TO daybook_consumer, daybook_reader;
@@ -31,6 +32,14 @@ BEGIN
                             'refresh_capture', 'backfill', 'relation_parts', 'raise_alert', 'resolve_alert', 'make_audit_log_partitions')
     LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO daybook_consumer', function_to_call);
+    END LOOP;
+    -- A controller tries rules on tables that a DBA let them read.
+    FOR function_to_call IN
+        SELECT p.oid FROM pg_catalog.pg_proc AS p
+        WHERE p.pronamespace = 'daybook'::regnamespace
+          AND p.proname IN ('key_text', 'bounded_text', 'amount_text', 'local_date', 'key_expression', 'check_attachable')
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO daybook_controller', function_to_call);
     END LOOP;
     -- A view's functions run with the rights of whoever looks at it.
     GRANT EXECUTE ON FUNCTION daybook.capture_is_whole(regclass, text), daybook.relation_parts(regclass)
