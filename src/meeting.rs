@@ -51,10 +51,8 @@ async fn change_over(
     let is_new = ledger.execute(sql::REGISTER_SOURCE, &[&book, &source_name]).await.doing(doing)? == 1;
     let known = ledger.query_one(sql::LOCK_SOURCE, &[&book, &source_name]).await.doing(doing)?;
     let here = source.query_one(sql::MEETING_OF_SOURCE, &[]).await.doing(doing)?;
-    let same = format!(
-        "If it is the same source all the same: `daybook rejoin --reason ...`, which has every table reconciled. Nothing is \
-         posted until then"
-    );
+    let same = "If it is the same source all the same: `daybook rejoin --reason ...`, which has every table reconciled. Nothing is \
+                posted until then";
     let token: Option<String> = known.get("token");
     let (mine, proposed): (Option<String>, Option<String>) = (here.get("token"), here.get("proposed"));
     if is_new && mine.is_some() {
