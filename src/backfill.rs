@@ -45,6 +45,7 @@ pub async fn backfill(Arguments { urls, table }: Arguments) -> Result<u8> {
         let rows = include_str!("../sql/estimated_rows.sql");
         let rows: i64 = source.query_one(rows, &[&relation]).await.map_err(refused)?.get(0);
         let bar = progress_bar(&reference_type, rows);
+        let mut has_told = false;
         let (seen, enqueued) = loop {
             let sql = "SELECT keys_seen, keys_enqueued, last_error FROM daybook.sync_queue WHERE reference_type = $1 AND seq = $2";
             let before = source.query_opt(sql, &[&reference_type, &seq]).await.doing("looking at the progress")?;
@@ -60,6 +61,9 @@ pub async fn backfill(Arguments { urls, table }: Arguments) -> Result<u8> {
                     bar.set_position(u64::try_from(seen).unwrap_or_default());
                     if stood == Some(seen) {
                         let why = row.get::<_, Option<String>>(2).unwrap_or("another process is at it".into());
+                        if !std::mem::replace(&mut has_told, true) {
+                            tracing::info!(reference_type, "{why}; what is queued is posted by `daybook run`");
+                        }
                         bar.set_message(why);
                         tokio::time::sleep(Duration::from_millis(settings.poll_interval_ms_max)).await;
                     }

@@ -3,6 +3,7 @@
 
 use crate::database::{Session, Side, connect_as_consumer};
 use crate::error::{Doing, Result, explain};
+use crate::ledger::{Known, Scope, known_bills};
 use crate::options::Databases;
 use crate::settings::Settings;
 use crate::sql;
@@ -92,6 +93,7 @@ impl Housekeeper {
             self.partitions_made_on = Some(today);
         }
         self.take_up_rules().await?;
+        self.resolve_brakes().await?;
         let queued = self.session.query_one(sql::QUEUED_EVENTS, &[]).await.doing("counting the queue")?;
         let (queued, examples): (i64, Vec<String>) = (queued.get(0), queued.get(1));
         let Settings { book, source_name, .. } = &self.settings;
@@ -99,6 +101,19 @@ impl Housekeeper {
             .execute(sql::REPORT_QUEUE, &[book, source_name, &queued, &examples])
             .await
             .doing("reporting the queue to the ledger")?;
+        Ok(())
+    }
+
+    /// An alert of the brake is over when it holds no bill any more: released, or their rows are back.
+    async fn resolve_brakes(&self) -> Result<()> {
+        let Settings { book, source_name, .. } = &self.settings;
+        for row in self.session.query(sql::OPEN_BRAKES, &[]).await.doing("looking for brakes")? {
+            let scope = Scope { book, source: source_name, reference_type: row.get(0) };
+            if known_bills(&self.ledger, scope, Known::Held, "", 1).await?.is_empty() {
+                let resolve = "SELECT daybook.resolve_alert('REVERSAL_BRAKE', $1)";
+                self.session.execute(resolve, &[&scope.reference_type]).await.doing("resolving an alert")?;
+            }
+        }
         Ok(())
     }
 

@@ -24,6 +24,7 @@ statements! {
     HEARTBEAT = "heartbeat.sql",
     RESOLVE_DIRTY_TABLES = "resolve_dirty_tables.sql",
     FIRST_RULES = "first_rules.sql",
+    OPEN_BRAKES = "open_brakes.sql",
     TAKE_UP_RULES = "take_up_rules.sql",
     CHANGED_PARTITIONS = "changed_partitions.sql",
     ENQUEUE_RECONCILE = "enqueue_reconcile.sql",

@@ -163,3 +163,50 @@ async fn only_mapped_columns_can_be_read_by_the_consumer() {
     assert!(refused(&clinic.dba, "SELECT diagnosis FROM lab_bills").await.contains("permission denied"));
     assert!(refused(&clinic.dba, "SELECT * FROM lab_bills").await.contains("permission denied"));
 }
+
+/// The tables of the first version, with bills that were posted, are brought to this one and go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_installation_of_the_first_version_is_brought_to_this_one_with_its_data() {
+    let cluster = Cluster::shared();
+    let database = cluster.empty_database().await;
+    let config = cluster.config("postgres", &database);
+    let dba = cluster.admin(&database).await;
+    let script = daybook::install::print_install(&Wishes::default()).expect("prints");
+    // Roles, schemas, and migrations up to 7 of each side, with their history; no function yet.
+    let mut first = String::new();
+    let mut is_later = false;
+    for section in script.split("-- ===== ").skip(1) {
+        let (title, body) = section.split_once('\n').expect("a title");
+        let version = title
+            .split_once("/migrations/V")
+            .map(|(_, name)| name.split("__").next().and_then(|n| n.parse::<u32>().ok()));
+        match (title, version) {
+            (_, Some(Some(version))) => is_later = version > 7,
+            ("and its history", _) => {}
+            (title, _) => is_later = title.contains("/functions/") || title.contains("after_install"),
+        }
+        if !is_later {
+            first.push_str(body.split("COMMIT;").next().expect("a part"));
+        }
+    }
+    dba.batch_execute(&first).await.expect("installs the first version");
+    let tables = "SELECT string_agg(version::text, ' ' ORDER BY version) FROM ledger.schema_history";
+    assert_eq!(dba.query_one(tables, &[]).await.expect("looks").get::<_, String>(0), "1 2 3 4 5 6 7");
+    let parked = "INSERT INTO ledger.sync_master_status (book, source, reference_type, reference_id, state, synchronisation) VALUES
+                      ('main', 'main', 'LAB', '7', 'retained', 3), ('main', 'main', 'LAB', '8', 'current', 1);
+                  INSERT INTO daybook.sync_queue (source, reference_type, reference_id, operation) VALUES ('main', 'LAB', '9', 'insert')";
+    dba.batch_execute(parked).await.expect("has worked for a while");
+    let installed = install(&config, &config, &Wishes::default()).await.expect("is brought up to date");
+    assert!(installed.source_migrations == 5 && installed.ledger_migrations == 4, "{installed:?}");
+    dba.batch_execute(crate::harness::CLINIC).await.expect("creates the bill tables");
+    dba.batch_execute(crate::harness::TRIGGERS[2]).await.expect("attaches");
+    dba.batch_execute("INSERT INTO lab_bills (id, amount, invoice_number) VALUES (9, 10, 'A')").await.expect("writes");
+    let databases = daybook::options::Databases { name: None, source: config.clone(), ledger: config, workers: 1 };
+    let drained = daybook::consumer::drain(databases, std::time::Duration::from_secs(30)).await.expect("drains");
+    assert_eq!((drained.unfinished, drained.parked), (0, 0));
+    let state = "SELECT string_agg(concat_ws(' ', reference_id, state, retained_because), ', ' ORDER BY reference_id) FROM ledger.sync_master_status";
+    assert_eq!(
+        dba.query_one(state, &[]).await.expect("looks").get::<_, String>(0),
+        "7 retained truncate, 8 current, 9 current"
+    );
+}
