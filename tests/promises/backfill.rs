@@ -134,7 +134,11 @@ async fn what_cannot_be_backfilled_is_told_in_one_line() {
     let clinic = Clinic::new().await;
     let url = url(&clinic);
     fails(&["backfill", "NOBODY"], &url, 2, "no attached table is called NOBODY");
+    let all = done(&["backfill"], &url);
+    assert_eq!(all.lines().count(), 4, "{all}");
+    clinic.drain().await;
     clinic.dba.batch_execute("SELECT daybook.suspend('lab_bills')").await.expect("suspends");
+    assert_eq!(done(&["backfill"], &url).lines().count(), 3, "those that are not suspended");
     fails(&["backfill", "LAB"], &url, 2, "is suspended");
     clinic.dba.batch_execute("SELECT daybook.resume('lab_bills')").await.expect("resumes");
     clinic.drain().await;
