@@ -93,3 +93,18 @@ async fn every_command_of_the_controllers_page_runs_as_the_controller() {
     let url = cluster.server.url("controller", "clinic");
     read("controller.md", "controller", &[("DAYBOOK_SOURCE_URL", url)]);
 }
+
+#[test]
+fn the_rules_in_the_pages_are_usable() {
+    for page in ["rules.md", "dba.md"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(page);
+        let text = std::fs::read_to_string(path).expect("reads");
+        let rules: Vec<&str> = text.split("\nreference_type").skip(1).collect();
+        assert!(!rules.is_empty(), "{page}");
+        for rule in rules {
+            let rule = rule.split("\n```").next().and_then(|rule| rule.split("\nTOML").next()).expect("a rule");
+            let compiled = daybook::posting::rule::Rule::parse(&format!("reference_type{rule}\n"));
+            assert!(compiled.is_ok_and(|rule| rule.table.is_some() && !rule.key.is_empty()), "{page}");
+        }
+    }
+}
