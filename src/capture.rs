@@ -20,15 +20,15 @@ pub struct Table {
     pub key_types: Vec<String>,
     /// Whether no bill of it has been judged yet.
     pub is_first: bool,
-    relation: u32,
-    columns: Vec<String>,
-    column_types: Vec<u32>,
-    key_columns: Vec<String>,
-    key_expression: String,
+    pub(crate) relation: u32,
+    pub(crate) columns: Vec<String>,
+    pub(crate) column_types: Vec<u32>,
+    pub(crate) key_columns: Vec<String>,
+    pub(crate) key_expression: String,
     /// The columns of the unique index by which the table is read in key order.
-    order_columns: Vec<String>,
+    pub(crate) order_columns: Vec<String>,
     /// Go-live date and policy on delete as the database spells them, for comparison.
-    policies: Vec<Option<String>>,
+    pub(crate) policies: Vec<Option<String>>,
 }
 
 /// What becomes of the entries of a bill whose row is gone, as `daybook.sync_source.on_delete` spells it.
@@ -144,13 +144,7 @@ impl Table {
         let parts = 1..=self.key_columns.len();
         let parameters: String = parts.clone().map(|part| format!(", ${}::text[]", part + 3)).collect();
         let names: String = parts.map(|part| format!(", part_{part}")).collect();
-        let key: String = self
-            .key_columns
-            .iter()
-            .zip(&self.key_types)
-            .enumerate()
-            .map(|(at, (column, of))| format!("bill.{} = k.part_{}::{of} AND ", quote_identifier(column), at + 1))
-            .collect();
+        let key = self.key_match();
         format!(
             "SELECT k.position, bill.{first} IS NOT NULL, {CAUSE_COLUMNS}{columns} \
              FROM unnest($3::text[]{parameters}) WITH ORDINALITY AS k (reference_id{names}, position) \
@@ -162,6 +156,27 @@ impl Table {
         )
     }
 
+    /// The condition that a row `bill` has the key whose parts are `k.part_1` and so on.
+    pub(crate) fn key_match(&self) -> String {
+        let columns = self.key_columns.iter().zip(&self.key_types).enumerate();
+        let matches = |(at, (column, of)): (usize, (&String, &String))| {
+            format!("bill.{} = k.part_{}::{of} AND ", quote_identifier(column), at + 1)
+        };
+        columns.map(matches).collect()
+    }
+
+    /// The parts of the keys as columns of texts, null where no row can have the key.
+    pub(crate) fn key_parts(&self, reference_ids: &[&str]) -> Vec<Vec<Option<String>>> {
+        let mut columns = vec![Vec::with_capacity(reference_ids.len()); self.key_types.len()];
+        for reference_id in reference_ids {
+            let parts = key::parts(reference_id, &self.key_types);
+            for (at, column) in columns.iter_mut().enumerate() {
+                column.push(parts.as_ref().map(|parts| parts[at].clone()));
+            }
+        }
+        columns
+    }
+
     /// Reads a batch; the answer has one place per reference id, in their order.
     pub async fn read(
         &self,
@@ -170,13 +185,7 @@ impl Table {
         time_zone: &str,
         reference_ids: &[&str],
     ) -> Result<Vec<Found>> {
-        let mut columns: Vec<Vec<Option<String>>> = vec![Vec::with_capacity(reference_ids.len()); self.key_types.len()];
-        for reference_id in reference_ids {
-            let parts = key::parts(reference_id, &self.key_types);
-            for (at, column) in columns.iter_mut().enumerate() {
-                column.push(parts.as_ref().map(|parts| parts[at].clone()));
-            }
-        }
+        let columns = self.key_parts(reference_ids);
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&self.reference_type, &time_zone, &reference_ids];
         for column in &columns {
             parameters.push(column);
@@ -188,7 +197,7 @@ impl Table {
 
     /// Locks the table against DDL until the transaction ends, and looks whether its columns are still those that this was
     /// prepared for. Their types were found harmless to read; another type could bring code of the application's along.
-    async fn hold_still(&self, source: &Session) -> Result<()> {
+    pub(crate) async fn hold_still(&self, source: &Session) -> Result<()> {
         let lock = format!("SELECT FROM {} WHERE false", self.qualified_name);
         source.query(&lock, &[]).await.doing("locking the table against DDL")?;
         let now = source.query_one(sql::COLUMN_TYPES, &[&self.relation]).await.doing("looking at the columns")?;
@@ -228,105 +237,6 @@ impl Table {
             _ => OnDelete::Reverse,
         }
     }
-
-    /// Enqueues the next keys of the table after the given one, in key order, server-side. Those that are surely older than
-    /// the go-live date are passed over.
-    pub async fn enqueue_chunk(
-        &self,
-        source: &Session,
-        rules: &RuleSet,
-        time_zone: &str,
-        after: Option<&[String]>,
-        origin: &str,
-    ) -> Result<Chunk> {
-        if self.order_columns.is_empty() {
-            return Err(Error::TableUnreadable(format!(
-                "{} has no unique index of its key any more, by which it could be read in order. Its events wait. Put it back",
-                self.qualified_name
-            )));
-        }
-        self.hold_still(source).await?;
-        let statement = self.chunk_statement(rules, time_zone, after.is_some());
-        let go_live = self.go_live();
-        let mut parameters: Vec<&(dyn ToSql + Sync)> =
-            vec![&self.source, &self.reference_type, &origin, &CHUNK_ROWS, &go_live];
-        for part in after.unwrap_or_default() {
-            parameters.push(part);
-        }
-        let row = source.query_one(&statement, &parameters).await.doing("enqueueing the table's bills")?;
-        source.forget(&statement);
-        let seen: i64 = row.get(0);
-        Ok(Chunk { seen, enqueued: row.get(1), last: row.get(2), is_last: seen < CHUNK_ROWS })
-    }
-
-    /// Parameters: $1 source, $2 reference type, $3 origin, $4 rows, $5 go-live date, $6… the parts of the key to go on after.
-    fn chunk_statement(&self, rules: &RuleSet, time_zone: &str, goes_on: bool) -> String {
-        let named = |name: &String| format!("bill.{}", quote_identifier(name));
-        let order = self.order_columns.iter().map(named).collect::<Vec<_>>().join(", ");
-        let texts = self.order_columns.iter().map(|name| named(name) + "::text").collect::<Vec<_>>().join(", ");
-        let beyond = match goes_on {
-            false => String::new(),
-            true => {
-                let of = |name: &String| {
-                    let at = self.key_columns.iter().position(|key| key == name);
-                    at.and_then(|at| self.key_types.get(at)).map_or("text", String::as_str)
-                };
-                let parts = self.order_columns.iter().enumerate();
-                // A parameter is a text; the cast makes it the column's own type, which the index knows.
-                let parts = parts.map(|(at, name)| format!("${}::text::{}", at + 6, of(name))).collect::<Vec<_>>();
-                format!("WHERE ({order}) > ({})", parts.join(", "))
-            }
-        };
-        format!(
-            "WITH page AS MATERIALIZED (SELECT p.*, row_number() OVER () AS n FROM (\
-                 SELECT {key} AS id, {scope} AS is_in_scope, ARRAY[{texts}] AS place FROM {table} AS bill {beyond} \
-                 ORDER BY {order} LIMIT $4) AS p), \
-             enqueued AS (INSERT INTO daybook.sync_queue (source, reference_type, reference_id, operation, origin) \
-                 SELECT $1, $2, id, 'synchronise', $3 FROM page WHERE is_in_scope ORDER BY n RETURNING seq) \
-             SELECT (SELECT count(*) FROM page), (SELECT count(*) FROM enqueued), \
-                    (SELECT place FROM page ORDER BY n DESC LIMIT 1)",
-            key = self.key_expression,
-            scope = self.scope_expression(rules, time_zone),
-            table = self.qualified_name,
-        )
-    }
-
-    /// Whether a row may be in scope: not by any version's date before the go-live date. No date is taken apart here, so that
-    /// none can fail; what the rule makes of it is judged when the bill is synchronised.
-    fn scope_expression(&self, rules: &RuleSet, time_zone: &str) -> String {
-        const DATE: u32 = 1082;
-        const TIMESTAMP: u32 = 1114;
-        const TIMESTAMPTZ: u32 = 1184;
-        let mut expressions = vec!["$5::date IS NULL".to_string()];
-        for rule in rules.versions() {
-            let name = &rule.date_column().name;
-            let at = self.columns.iter().position(|column| column == name);
-            let column = format!("bill.{}", quote_identifier(name));
-            let zone = quote_literal(rule.time_zone.as_deref().unwrap_or(time_zone));
-            expressions.push(match at.map(|at| self.column_types[at]) {
-                Some(DATE | TIMESTAMP) => format!("coalesce({column} >= $5::date, true)"),
-                Some(TIMESTAMPTZ) => format!("coalesce({column} >= timezone({zone}, $5::date::timestamp), true)"),
-                _ => "true".into(),
-            });
-        }
-        format!("({})", expressions.join(" OR "))
-    }
-}
-
-/// How many keys are enqueued at a time.
-const CHUNK_ROWS: i64 = 2_000;
-
-/// What enqueueing a chunk of a table came to.
-#[derive(Debug)]
-pub struct Chunk {
-    /// Keys that it held.
-    pub seen: i64,
-    /// Those of them that were enqueued.
-    pub enqueued: i64,
-    /// The parts of the last one, after which the next chunk begins.
-    pub last: Option<Vec<String>>,
-    /// Whether the table's end was reached.
-    pub is_last: bool,
 }
 
 /// How a mapped column is read, as exact text or null. `zone` is the SQL of the book's time zone.

@@ -14,7 +14,7 @@
 //! | [`posting`] | the pure core: rule and row → desired lines → entries |
 //! | [`ledger`], [`journal`], `sql/ledger` | bills under lock; live entries, and the append-only journal with its guards (SQL) |
 //! | [`synchronise`], [`judgement`] | one batch: claim, lock, read, compute, post, acknowledge; what becomes of each bill |
-//! | `spread` | events of a whole table become events of its bills, in chunks |
+//! | `spread`, [`walk`] | events of a whole table become events of its bills; its keys in order, in chunks |
 //! | [`consumer`], [`housekeeping`] | workers, what happens after errors, `run` and `drain`; signs of life |
 //! | [`supervise`] | several sources in one process |
 //! | [`error`] | one map from error to what happens next |
@@ -56,3 +56,4 @@ pub mod status;
 pub mod supervise;
 pub mod switches;
 pub mod synchronise;
+pub mod walk;

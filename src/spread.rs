@@ -102,7 +102,8 @@ impl Worker {
         Ok(true)
     }
 
-    /// Enqueues every bill of the table that the ledger knows; returns how many there are.
+    /// Enqueues the bills of the table that the ledger knows, to be synchronised only those that have no row; returns how many it
+    /// knows.
     async fn enqueue_known_bills(&self, reference_type: &str, known: Known, operation: &str) -> Result<usize, Failure> {
         // As long as this takes; the queue's events are locked, and no bill is.
         self.source.batch_execute("SET LOCAL statement_timeout = 0").await.doing("lifting the time limit")?;
@@ -116,6 +117,14 @@ impl Worker {
             let Some(highest) = page.last() else { break };
             last.clone_from(highest);
             count += page.len();
+            let page = match (operation, self.tables.get(reference_type)) {
+                // The others were enqueued with the table's keys.
+                ("synchronise", Some(prepared)) => {
+                    let absent = prepared.table.without_row(&self.source, &page).await;
+                    absent.map_err(Failure::of_the_table)?
+                }
+                _ => page,
+            };
             self.source
                 .execute(sql::ENQUEUE_KNOWN_BILLS, &[&self.source_name, &reference_type, &page, &operation])
                 .await
