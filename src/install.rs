@@ -82,7 +82,7 @@ const LEDGER_FUNCTIONS: &[SqlFile] = sql_files![
 ];
 
 /// The chart of accounts that they post to.
-const BUILT_IN_ACCOUNTS: &str = include_str!("../rules/accounts.csv");
+pub const BUILT_IN_ACCOUNTS: &str = include_str!("../rules/accounts.csv");
 
 /// Held while installing, so that two installations of one database take turns.
 const ADVISORY_LOCK: i64 = i64::from_be_bytes(*b"daybook\0");
