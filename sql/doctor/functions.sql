@@ -1,6 +1,7 @@
 -- Purpose: the functions of a schema as the catalog has them. Inputs: $1 schema. Touches: the catalog, read only.
 SELECT coalesce(jsonb_agg(jsonb_build_object(
     'name', p.proname,
+    'arguments', oidvectortypes(p.proargtypes),
     'signature', format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
     'body', p.prosrc,
     'language', l.lanname,

@@ -73,6 +73,8 @@ pub struct Schema {
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Function {
     pub name: String,
+    /// Types of what goes in.
+    pub arguments: String,
     pub signature: String,
     pub body: String,
     pub language: String,

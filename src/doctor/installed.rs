@@ -49,37 +49,21 @@ pub fn schema_version(shipped: &[Shipped], applied: &[Shipped], side: Side) -> V
 /// Every function that is shipped is there and the same, and nothing else is.
 pub fn functions(shipped: &[Essence], present: &[Function], schema: &str, side: Side) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut names: Vec<&str> = shipped.iter().map(|essence| essence.name.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    for name in &names {
-        let mut wanted: Vec<&Essence> = shipped.iter().filter(|essence| essence.name == *name).collect();
-        wanted.sort();
-        let of_name: Vec<&Function> = present.iter().filter(|function| function.name == *name).collect();
-        let mut there: Vec<Essence> = of_name.iter().map(|function| Essence::of(function)).collect();
-        there.sort();
-        if there.iter().collect::<Vec<_>>() == wanted {
-            continue;
-        }
-        if there.len() > wanted.len() {
-            // Which one is the stranger is for a person to say, unless its text tells.
-            for function in of_name.iter().filter(|function| !wanted.contains(&&Essence::of(function))) {
-                findings.push(stranger(function, side));
-            }
-        }
-        let missing = wanted.iter().filter(|essence| !there.contains(essence)).count();
-        if missing > 0 {
-            let problem = match there.len() < wanted.len() {
-                true => "is missing, or an overload of it",
-                false => "is not as this program installs it: another version installed it, or somebody changed it",
-            };
-            findings.push(
-                Finding::error("functions", format!("{schema}.{name}"), problem).fix(Place::Shell, "daybook install"),
-            );
-        }
+    let there: Vec<Essence> = present.iter().map(Essence::of).collect();
+    let is_same = |a: &Essence, b: &Essence| (&a.name, &a.arguments) == (&b.name, &b.arguments);
+    for wanted in shipped {
+        let problem = match there.iter().find(|there| is_same(there, wanted)) {
+            Some(there) if there == wanted => continue,
+            Some(_) => "is not as this program installs it: another version installed it, or somebody changed it",
+            None => "is missing",
+        };
+        let subject = format!("{schema}.{}({})", wanted.name, wanted.arguments);
+        findings.push(Finding::error("functions", subject, problem).fix(Place::Shell, "daybook install"));
     }
-    for function in present.iter().filter(|function| !names.contains(&function.name.as_str())) {
-        findings.push(stranger(function, side));
+    for (function, there) in present.iter().zip(&there) {
+        if !shipped.iter().any(|wanted| is_same(there, wanted)) {
+            findings.push(stranger(function, side));
+        }
     }
     findings
 }
@@ -254,28 +238,29 @@ mod tests {
 
     #[test]
     fn a_function_that_is_missing_changed_or_strange_is_told() {
-        let function = |name: &str, body: &str| Function {
+        let function = |name: &str, arguments: &str, body: &str| Function {
             name: name.into(),
-            signature: format!("daybook.{name}()"),
+            arguments: arguments.into(),
+            signature: format!("daybook.{name}({arguments})"),
             body: body.into(),
             language: "sql".into(),
             volatility: "v".into(),
             ..Function::default()
         };
-        let wanted: Vec<Essence> =
-            [("f", "1"), ("f", "2"), ("g", "3")].map(|(n, b)| Essence::of(&function(n, b))).into();
-        let found = |present: &[(&str, &str)]| {
-            let present: Vec<Function> = present.iter().map(|(name, body)| function(name, body)).collect();
+        let as_shipped = [("f", "text", "1"), ("f", "integer", "1"), ("g", "", "3")];
+        let wanted: Vec<Essence> = as_shipped.map(|(n, a, b)| Essence::of(&function(n, a, b))).into();
+        let found = |present: &[(&str, &str, &str)]| {
+            let present: Vec<Function> = present.iter().map(|(n, a, b)| function(n, a, b)).collect();
             let found = functions(&wanted, &present, "daybook", Side::Source);
-            found.iter().map(|finding| format!("{} {}", finding.subject, finding.fix)).collect::<Vec<_>>()
+            found.iter().map(|finding| format!("{}: {}", finding.subject, finding.fix)).collect::<Vec<_>>()
         };
-        assert!(found(&[("g", "3"), ("f", "2"), ("f", "1")]).is_empty());
-        assert_eq!(found(&[("f", "1"), ("g", "3")]), ["daybook.f daybook install"]);
-        assert_eq!(found(&[("f", "1"), ("f", "1"), ("g", "3")]), ["daybook.f daybook install"]);
-        assert_eq!(found(&[("f", "1"), ("f", "x"), ("g", "3")]), ["daybook.f daybook install"]);
+        let [text, integer, g] = as_shipped;
+        assert!(found(&[g, integer, text]).is_empty());
+        assert_eq!(found(&[text, g]), ["daybook.f(integer): daybook install"]);
+        assert_eq!(found(&[text, ("f", "integer", "x"), g]), ["daybook.f(integer): daybook install"]);
         assert_eq!(
-            found(&[("f", "1"), ("f", "2"), ("f", "x"), ("g", "3"), ("h", "")]),
-            ["daybook.f() DROP FUNCTION daybook.f();", "daybook.h() DROP FUNCTION daybook.h();"]
+            found(&[text, integer, ("f", "bigint", "1"), g, ("h", "", "")]),
+            ["daybook.f(bigint): DROP FUNCTION daybook.f(bigint);", "daybook.h(): DROP FUNCTION daybook.h();"]
         );
     }
 

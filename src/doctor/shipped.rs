@@ -3,10 +3,12 @@
 
 use super::facts::Function;
 
-/// Everything that decides what a function does, but for its arguments: overloads are told apart by their bodies.
+/// What a function is known by, and what decides what it does.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Essence {
     pub name: String,
+    /// Types of what goes in, as the catalog spells them.
+    pub arguments: String,
     pub body: String,
     pub language: String,
     pub security_definer: bool,
@@ -20,6 +22,7 @@ impl Essence {
         settings.sort();
         Essence {
             name: function.name.clone(),
+            arguments: function.arguments.clone(),
             body: function.body.clone(),
             language: function.language.clone(),
             security_definer: function.security_definer,
@@ -91,8 +94,10 @@ fn quoted(sql: &str) -> Option<(String, &str)> {
 
 /// `declared`: from the name on, with single spaces and empty quotes.
 fn essence(declared: &str, body: Option<String>) -> Option<Essence> {
-    let (name, _) = declared.split_once('(')?;
+    let (name, arguments) = declared.split_once('(')?;
     let name = name.trim().rsplit('.').next()?;
+    let (arguments, _) = arguments.split_once(')')?;
+    let arguments = arguments.split(',').filter_map(argument_type).collect::<Vec<_>>().join(", ");
     let language = declared.split_once(" LANGUAGE ")?.1.split(' ').next()?;
     let clauses = declared.split_once(" LANGUAGE ")?.1;
     let volatility = match (clauses.contains("IMMUTABLE"), clauses.contains("STABLE")) {
@@ -109,11 +114,30 @@ fn essence(declared: &str, body: Option<String>) -> Option<Essence> {
     settings.sort();
     Some(Essence {
         name: name.into(),
+        arguments,
         body: body?,
         language: language.into(),
         security_definer: clauses.contains("SECURITY DEFINER"),
         volatility,
         settings,
+    })
+}
+
+/// The type of an argument as the catalog spells it; `None` for what only comes out.
+fn argument_type(declared: &str) -> Option<String> {
+    let declared = declared.trim();
+    if declared.is_empty() || declared.starts_with("OUT ") {
+        return None;
+    }
+    let declared = declared.split_once(" DEFAULT ").map_or(declared, |(before, _)| before);
+    let of = match declared.split_once(' ') {
+        Some(("double", _)) | None => declared,
+        Some((_, of)) => of,
+    };
+    Some(match of {
+        "timestamptz" => "timestamp with time zone".into(),
+        "timestamp" => "timestamp without time zone".into(),
+        of => of.into(),
     })
 }
 
@@ -133,6 +157,7 @@ mod tests {
         let found = functions(sql).unwrap();
         assert_eq!(found.len(), 2);
         assert_eq!((found[0].name.as_str(), found[0].language.as_str(), found[0].volatility), ("f", "plpgsql", 's'));
+        assert_eq!((found[0].arguments.as_str(), found[1].arguments.as_str()), ("text", "int"));
         assert!(found[0].security_definer && found[0].body.contains("$$ $1; END"));
         assert_eq!(found[0].settings, ["enable_seqscan=off", "search_path=pg_catalog, pg_temp"]);
         assert_eq!((found[1].body.as_str(), found[1].volatility), ("SELECT 'a' || $1", 'v'));

@@ -69,7 +69,12 @@ pub fn triggers(tables: &[Attached]) -> Vec<Finding> {
             };
             let problem = format!("{} is another trigger than ours: changes are lost", names.join(" and "));
             let drops: String = wrong.iter().map(drop).collect();
-            let fix = format!("BEGIN;\n{drops}{}\n{}\nCOMMIT;", attach_again(table), reconcile(table));
+            // Attaching has it reconciled where the trigger for rows was missing, and not for that of TRUNCATE alone.
+            let lost = match wrong.iter().any(|trigger| trigger.name == "daybook_capture") || !table.capture_is_whole {
+                true => String::new(),
+                false => reconcile(table) + "\n",
+            };
+            let fix = format!("BEGIN;\n{drops}{}\n{lost}COMMIT;", attach_again(table));
             return vec![error(problem).fix(Place::Source, fix)];
         }
         if !table.capture_is_whole {
