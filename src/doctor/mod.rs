@@ -1,7 +1,8 @@
 //! `daybook doctor`: everything that can be wrong before and after installing, each with its severity and the statement that
-//! mends it. It reads the facts (`look`), and judges them by pure functions: `server`, `installed`, `rights`, `tables`, `queue`,
+//! mends it. It reads the facts (`look`), and judges them by pure functions: `server`, `installed`, `rights`, `tables`, `columns`, `queue`,
 //! `together`. It never writes, and never reads a bill.
 
+mod columns;
 pub mod facts;
 pub mod finding;
 mod installed;
@@ -340,14 +341,14 @@ async fn look_at_work(
     report.take("suspended", "source", tables::suspended(&tables));
     report.take("privileges", "source", tables::privileges(&tables));
     report.take("row_security", "source", tables::row_security(&tables));
-    report.take("keys", "source", tables::keys(&tables));
-    report.take("columns", "source", tables::columns(&tables));
+    report.take("keys", "source", columns::keys(&tables));
+    report.take("columns", "source", columns::columns(&tables));
     report.take("partitions", "source", tables::partitions(&tables));
     report.take("inheriting_tables", "source", tables::inheriting(&tables));
     report.take("backfill", "source", tables::backfill(&tables));
-    report.take("rules", "both", tables::rules(&tables, is_built_in));
+    report.take("rules", "both", columns::rules(&tables, is_built_in));
     if let (Some(book), Some(name)) = (&book, attention.as_ref().and_then(|attention| attention.book.as_ref())) {
-        report.take("accounts", "ledger", tables::accounts(&tables, &book.accounts, name, install::BUILT_IN_ACCOUNTS));
+        report.take("accounts", "ledger", columns::accounts(&tables, &book.accounts, name, install::BUILT_IN_ACCOUNTS));
     }
     if let Some(roles) = &of_source.roles {
         report.findings.extend(rights::consumer_bypass(roles, &tables));

@@ -1,16 +1,15 @@
-//! Attached tables: whether each is captured, and can be read and judged by its rule. Pure.
+//! Attached tables: whether each is captured, wholly, by our code, and may be read. Pure.
 
-use super::facts::{Attached, CaptureTrigger, KeyColumn, RuleFacts};
+use super::facts::{Attached, CaptureTrigger};
 use super::finding::{Finding, Place};
-use crate::capture::fit::Misfit;
 use crate::database::{quote_identifier, quote_literal};
 
 /// Findings on every table; a table that is not there has those of [`dropped`] alone.
-fn each(tables: &[Attached], see: impl Fn(&Attached) -> Vec<Finding>) -> Vec<Finding> {
+pub fn each(tables: &[Attached], see: impl Fn(&Attached) -> Vec<Finding>) -> Vec<Finding> {
     tables.iter().filter(|table| table.is_there).flat_map(see).collect()
 }
 
-fn subject(table: &Attached) -> String {
+pub fn subject(table: &Attached) -> String {
     format!("{} ({})", table.reference_type, table.name)
 }
 
@@ -19,7 +18,7 @@ fn array(names: &[String]) -> String {
     format!("ARRAY[{}]::text[]", names.join(", "))
 }
 
-fn attach(table: &Attached, relation: &str, key: &[String], filter: &[String]) -> String {
+pub fn attach(table: &Attached, relation: &str, key: &[String], filter: &[String]) -> String {
     format!(
         "SELECT daybook.attach({}, {}, {}, {});",
         quote_literal(relation),
@@ -34,7 +33,7 @@ fn attach_again(table: &Attached) -> String {
     attach(table, &table.name, &table.key_columns, &table.filter_columns)
 }
 
-fn reconcile(table: &Attached) -> String {
+pub fn reconcile(table: &Attached) -> String {
     format!("SELECT daybook.reconcile({});", quote_literal(&table.name))
 }
 
@@ -173,127 +172,6 @@ pub fn row_security(tables: &[Attached]) -> Vec<Finding> {
     })
 }
 
-/// The key is unique, not null, and of the types that it had.
-pub fn keys(tables: &[Attached]) -> Vec<Finding> {
-    each(tables, |table| {
-        let error = |problem: String| Finding::error("keys", subject(table), problem);
-        let mut findings = Vec::new();
-        let name = &table.name;
-        for KeyColumn { column, attached_type, present_type, is_same_type, is_not_null, can_be_key } in &table.keys {
-            let quoted = quote_identifier(column);
-            if !can_be_key {
-                findings.push(
-                    error(format!("key column {column} is of type {present_type} now, whose values have no one text that names them"))
-                        .fix(Place::Source, format!(
-                            "ALTER TABLE {name} ALTER COLUMN {quoted} TYPE {attached_type} USING {quoted}::{attached_type};"
-                        )),
-                );
-            } else if !is_same_type {
-                findings.push(
-                    Finding::warning("keys", subject(table), format!(
-                        "key column {column} was {attached_type} when it was attached, and is {present_type}: it is captured without \
-                         keys, and reconciled each time, until that is taken up (`daybook run` does, at the next change)"
-                    ))
-                    .fix(Place::Source, format!(
-                        "SELECT daybook.refresh_capture({});\n{}",
-                        quote_literal(&table.reference_type),
-                        reconcile(table)
-                    )),
-                );
-            }
-            if !is_not_null {
-                findings.push(
-                    error(format!("key column {column} may be null: such a row has no name"))
-                        .fix(Place::Source, format!("ALTER TABLE {name} ALTER COLUMN {quoted} SET NOT NULL;")),
-                );
-            }
-        }
-        if !table.has_unique_index && table.keys.len() == table.key_columns.len() {
-            let columns: Vec<String> = table.key_columns.iter().map(|name| quote_identifier(name)).collect();
-            findings.push(
-                error(format!(
-                    "no unique index covers its key ({}): two rows may be one bill",
-                    table.key_columns.join(", ")
-                ))
-                .fix(Place::Source, format!("ALTER TABLE {name} ADD UNIQUE ({});", columns.join(", "))),
-            );
-        }
-        findings
-    })
-}
-
-/// What the rule maps is there, watched and harmless to read. A column that was renamed is known by the consumer's privilege.
-pub fn columns(tables: &[Attached]) -> Vec<Finding> {
-    each(tables, |table| {
-        let RuleFacts::InForce { rules, misfits } = &table.rule else {
-            return Vec::new();
-        };
-        let is_listed = |name: &&String| !table.key_columns.contains(name) && !table.filter_columns.contains(name);
-        let renamed: Vec<&String> = table.granted_columns.iter().filter(is_listed).collect();
-        let present = |names: &[String]| -> Vec<String> {
-            names.iter().filter(|name| table.columns.contains(name)).cloned().collect()
-        };
-        let wanted_filter = || {
-            let mut filter = present(&table.filter_columns);
-            for name in rules.columns().iter().map(|column| &column.name) {
-                if table.columns.contains(name) && !filter.contains(name) {
-                    filter.push(name.clone());
-                }
-            }
-            filter
-        };
-        let mut findings = Vec::new();
-        let mut is_watched = true;
-        for (misfit, told) in misfits {
-            let now_called = match renamed.as_slice() {
-                [one] => format!(" (it may be called {one} now)"),
-                _ => String::new(),
-            };
-            let error = || Finding::error("columns", subject(table), told.clone() + &now_called);
-            let plain = || Finding::error("columns", subject(table), told.clone());
-            findings.push(match misfit {
-                Misfit::Dropped => continue,
-                Misfit::KeyGone(name) => {
-                    let new = match renamed.as_slice() {
-                        [one] => (*one).clone(),
-                        _ => "NEW_NAME".into(),
-                    };
-                    let key: Vec<String> = table
-                        .key_columns
-                        .iter()
-                        .map(|key| if key == name { new.clone() } else { key.clone() })
-                        .collect();
-                    error().fix(Place::Source, attach(table, &table.name, &key, &wanted_filter()))
-                }
-                Misfit::Unsafe(name) => {
-                    let column = quote_identifier(name);
-                    plain().fix(
-                        Place::Source,
-                        format!("ALTER TABLE {} ALTER COLUMN {column} TYPE text USING {column}::text;", table.name),
-                    )
-                }
-                Misfit::MappedGone(_) => {
-                    let file = format!("{}.toml", table.reference_type.to_lowercase());
-                    let show = match rules.versions() {
-                        [_] => format!("daybook rules show {} > {file} && ", table.reference_type),
-                        _ => String::new(), // every version of it is a file of its own
-                    };
-                    error().fix(Place::Shell, format!(
-                        "{show}${{EDITOR:-vi}} {file} && daybook attach {file} && daybook rules apply --replace {file}"
-                    ))
-                }
-                Misfit::NotWatched(_) if is_watched => {
-                    is_watched = false;
-                    plain()
-                        .fix(Place::Source, attach(table, &table.name, &present(&table.key_columns), &wanted_filter()))
-                }
-                Misfit::NotWatched(_) => continue,
-            });
-        }
-        findings
-    })
-}
-
 pub fn partitions(tables: &[Attached]) -> Vec<Finding> {
     each(tables, |table| match table.partitions_changed {
         false => Vec::new(),
@@ -334,71 +212,5 @@ pub fn backfill(tables: &[Attached]) -> Vec<Finding> {
                 .fix(Place::Shell, format!("daybook backfill {}", table.reference_type)),
             ],
         }
-    })
-}
-
-/// A rule is in force, and can be understood.
-pub fn rules(tables: &[Attached], is_built_in: impl Fn(&str) -> bool) -> Vec<Finding> {
-    each(tables, |table| {
-        let of = &table.reference_type;
-        let file = format!("{}.toml", of.to_lowercase());
-        let error = |problem: String| Finding::error("rules", subject(table), problem);
-        match &table.rule {
-            RuleFacts::None => {
-                let fix = match is_built_in(of) {
-                    true => format!("daybook rules show --built-in {of} > {file} && daybook rules apply {file}"),
-                    false => format!("daybook rules apply {file} # after writing it"),
-                };
-                vec![
-                    error(format!("no rule {of} is in force in the book, so that its bills are not posted"))
-                        .fix(Place::Shell, fix),
-                ]
-            }
-            RuleFacts::Unusable(problem) => {
-                let fix = match is_built_in(of) {
-                    true => {
-                        format!("daybook rules show --built-in {of} > {file} && daybook rules apply --replace {file}")
-                    }
-                    false => format!("daybook rules apply --replace {file} # after correcting it"),
-                };
-                vec![error(format!("the rule in force cannot be used: {problem}")).fix(Place::Shell, fix)]
-            }
-            RuleFacts::Unknown | RuleFacts::InForce { .. } => Vec::new(),
-        }
-    })
-}
-
-/// Every account that a rule may post to is in the chart. `known`: accounts that daybook ships, as lines of CSV.
-pub fn accounts(tables: &[Attached], chart: &[String], book: &str, known: &str) -> Vec<Finding> {
-    each(tables, |table| {
-        let RuleFacts::InForce { rules, .. } = &table.rule else {
-            return Vec::new();
-        };
-        let mut missing: Vec<&str> = rules.versions().iter().flat_map(|rule| rule.accounts()).collect();
-        missing.retain(|account| !chart.iter().any(|there| there == account));
-        missing.sort_unstable();
-        missing.dedup();
-        let finding = |account: &str| {
-            let problem = format!(
-                "its rule posts to account {account}, which is not in the chart of book {book}: such bills are parked"
-            );
-            let finding = Finding::error("accounts", subject(table), problem.clone());
-            match known.lines().skip(1).find(|line| line.split(',').next() == Some(account)) {
-                Some(line) => {
-                    let values: Vec<String> = line.split(',').map(quote_literal).collect();
-                    finding.fix(Place::Ledger, format!(
-                        "INSERT INTO ledger.accounts (book, account_code, account_name, account_type) VALUES ({}, {}) ON CONFLICT DO NOTHING;",
-                        quote_literal(book),
-                        values.join(", ")
-                    ))
-                }
-                // Its type is an accountant's to say.
-                None => finding.fix(Place::Shell, format!(
-                    "printf 'account_code,account_name,account_type\\n{account},Account {account},income\\n' > account.csv && \
-                     ${{EDITOR:-vi}} account.csv && daybook accounts import account.csv"
-                )),
-            }
-        };
-        missing.into_iter().map(finding).collect()
     })
 }

@@ -85,8 +85,13 @@ async fn doctor_finds_keys_and_columns_that_no_longer_fit_and_its_advice_makes_t
     patient.source("ALTER TABLE wing.lab_bills SET SCHEMA public", &[]).await;
 
     // The editor does what a person would: give the rule the column's new name.
-    patient.editor = "sed -i -e 's/\"total_amount\"/\"sum_total\"/g'".into();
-    patient.source("ALTER TABLE ultrasound_bills RENAME COLUMN total_amount TO sum_total", &[("columns", ERROR)]).await;
+    patient.edit = r#"s/"total_amount"/"sum_total"/g"#.into();
+    patient
+        .source(
+            "ALTER TABLE ultrasound_bills RENAME COLUMN total_amount TO sum_total",
+            &[("columns", ERROR), ("columns", ERROR)],
+        )
+        .await;
     clinic
         .write("INSERT INTO ultrasound_bills (id, sum_total, payment_mode, invoice_number) VALUES (1, 10, 'cash', 'A')")
         .await;
@@ -148,7 +153,7 @@ async fn doctor_finds_rules_and_accounts_that_lack_and_its_advice_brings_them() 
     let apply = "INSERT INTO ledger.posting_rules (book, reference_type, version, rule_hash, definition)
                  VALUES ('main', 'LAB', 9, encode(sha256(convert_to($1, 'UTF8')), 'hex'), $1)";
     clinic.accountant.execute(apply, &[&rule]).await.expect("applies");
-    patient.editor = "sed -i -e 's/Account 4399/Laboratory, other/'".into();
+    patient.edit = "s/Account 4399/Laboratory/".into();
     patient.cure("a rule with an account of its own", &[("accounts", ERROR)]).await;
     assert_eq!(
         clinic.ledger_text("SELECT account_type FROM ledger.accounts WHERE account_code = '4399'").await,
