@@ -1,8 +1,11 @@
 //! What the consumer knows of an attached table: its key, its mapped columns, and the statement that reads its bills.
 
+pub mod fit;
+
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use self::fit::Definition;
 use crate::database::{Session, quote_identifier, quote_literal};
 use crate::error::{Doing, Error, Result};
 use crate::key;
@@ -73,48 +76,9 @@ impl Table {
             .await
             .doing("reading the table's definition")?
             .ok_or_else(|| Error::TableUnreadable(format!("no table is attached as {reference_type} any more")))?;
-        let relation_name: String = row.get("relation_name");
-        let refuse = |problem: String| Err(Error::TableUnreadable(problem));
-        if !row.get::<_, bool>("relation_exists") {
-            return refuse(format!(
-                "{relation_name} was dropped. Its events wait. Put it back under that name and attach it, or give it up: \
-                 SELECT daybook.detach(relation, discard_unfinished => true) FROM daybook.sync_source WHERE reference_type = {}",
-                quote_literal(reference_type)
-            ));
-        }
-        let present: Vec<String> = row.get("columns");
-        let filter_columns: Vec<String> = row.get("filter_columns");
-        let key_columns: Vec<String> = row.get("key_columns");
-        if let Some(missing) = key_columns.iter().find(|name| !present.contains(name)) {
-            return refuse(format!(
-                "key column {missing} of {relation_name} is gone. Its events wait. If it was renamed, attach the table again \
-                 with the new name: SELECT daybook.attach({}, {}, ...)",
-                quote_literal(&relation_name),
-                quote_literal(reference_type)
-            ));
-        }
-        let unsafe_columns: Vec<String> = row.get("unsafe_columns");
-        let mapped = rules.columns().iter().map(|column| &column.name);
-        if let Some(name) = key_columns.iter().chain(mapped).find(|name| unsafe_columns.contains(name)) {
-            return refuse(format!(
-                "column {name} of {relation_name} has a type of the application's own, and reading it could run the \
-                 application's code with daybook's rights. Its events wait. Give it a type of PostgreSQL's, or an enum without \
-                 casts"
-            ));
-        }
-        for MappedColumn { name, .. } in rules.columns() {
-            if !present.contains(name) {
-                return refuse(format!(
-                    "column {name} of {relation_name} is gone, and rule {reference_type} maps it. Its events wait, nothing is \
-                     lost. Put the column back under that name, or change the rule"
-                ));
-            }
-            if !filter_columns.contains(name) && !key_columns.contains(name) {
-                return refuse(format!(
-                    "rule {reference_type} maps column {name} of {relation_name}, which is not among its filter columns, so \
-                     that its changes leave no event. Its events wait. Attach the table again with {name} in filter_columns"
-                ));
-            }
+        let definition = Definition::of(&row);
+        if let Some(misfit) = definition.misfits(rules).first() {
+            return Err(Error::TableUnreadable(definition.explain(misfit)));
         }
         Ok(Table {
             source: row.get("source"),
@@ -123,9 +87,9 @@ impl Table {
             key_types: row.get("key_types"),
             is_first: row.get("is_first"),
             relation: row.get("relation"),
-            columns: present,
+            columns: definition.columns,
             column_types: row.get("column_types"),
-            key_columns,
+            key_columns: definition.key_columns,
             key_expression: row.get("key_expression"),
             order_columns: row.get::<_, Option<Vec<String>>>("order_columns").unwrap_or_default(),
             policies: row.get("policies"),

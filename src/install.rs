@@ -82,7 +82,7 @@ const LEDGER_FUNCTIONS: &[SqlFile] = sql_files![
 ];
 
 /// The chart of accounts that they post to.
-const BUILT_IN_ACCOUNTS: &str = include_str!("../rules/accounts.csv");
+pub const BUILT_IN_ACCOUNTS: &str = include_str!("../rules/accounts.csv");
 
 /// Held while installing, so that two installations of one database take turns.
 const ADVISORY_LOCK: i64 = i64::from_be_bytes(*b"daybook\0");
@@ -291,6 +291,36 @@ pub async fn install(source: &Config, ledger: &Config, wishes: &Wishes) -> Resul
     Ok(Installed { source_migrations, ledger_migrations, identity })
 }
 
+/// A migration that this program ships: number, name, and the checksum that its history keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shipped {
+    pub version: i32,
+    pub name: String,
+    pub checksum: String,
+}
+
+fn script(side: Side) -> &'static Script {
+    match side {
+        Side::Source => &SOURCE,
+        Side::Ledger => &LEDGER,
+    }
+}
+
+/// The migrations of a side, for comparison with its history.
+pub fn shipped_migrations(side: Side) -> Result<Vec<Shipped>> {
+    let shipped = |migration: &Migration| Shipped {
+        version: migration.version(),
+        name: migration.name().into(),
+        checksum: migration.checksum().to_string(),
+    };
+    Ok(script(side).refinery_migrations()?.iter().map(shipped).collect())
+}
+
+/// The texts of the functions of a side, for comparison with its catalog.
+pub fn shipped_functions(side: Side) -> impl Iterator<Item = &'static str> {
+    script(side).functions.iter().map(|(_, sql)| *sql)
+}
+
 /// Every key of the source must have a place in the ledger.
 async fn check_encodings(source: &Client, ledger: &Client) -> Result<()> {
     let encoding = async |client: &Client| -> Result<String> {
@@ -308,12 +338,7 @@ async fn check_encodings(source: &Client, ledger: &Client) -> Result<()> {
 
 async fn check_right_to_install(client: &Client, side: Side) -> Result<()> {
     let row = client
-        .query_one(
-            "SELECT rolsuper OR (rolcreaterole AND has_database_privilege(current_database(), 'CREATE')), rolname::text,
-                    current_database()::text
-             FROM pg_roles WHERE rolname = current_user",
-            &[],
-        )
+        .query_one(include_str!("../sql/right_to_install.sql"), &[])
         .await
         .doing("looking at the role's rights")?;
     if row.get(0) {

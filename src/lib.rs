@@ -21,7 +21,7 @@
 //! | [`settings`], [`options`], [`database`], [`sql`] | settings, connection strings, sessions, statements |
 //! | [`meeting`] | whether source and ledger are still those that knew each other |
 //! | [`rules`], [`periods`], [`chart`], [`backfill`], [`switches`] | what accountants and DBAs decide, as commands |
-//! | [`install`], [`identity`], [`status`] | what the commands of these names do |
+//! | [`install`], [`identity`], [`status`], [`doctor`] | what the commands of these names do |
 //! | [`report`] | where a number came from, what the accounts amount to, the journal in other programs' formats |
 //! | [`print`](mod@print) | standard output |
 //! | [`demo`], [`private_server`] | a clinic at work, on a PostgreSQL that is gone afterwards |
@@ -32,6 +32,7 @@ pub mod chart;
 pub mod consumer;
 pub mod database;
 pub mod demo;
+pub mod doctor;
 pub mod error;
 pub mod housekeeping;
 pub mod identity;

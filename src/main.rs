@@ -13,7 +13,7 @@ use daybook::error::{Error, Result};
 use daybook::identity::Wishes;
 use daybook::options::{Databases, Urls};
 use daybook::report::{export, trace, trial_balance};
-use daybook::{backfill, chart, demo, install, meeting, periods, print, rules, status, supervise, switches};
+use daybook::{backfill, chart, demo, doctor, install, meeting, periods, print, rules, status, supervise, switches};
 
 #[derive(Parser)]
 #[command(name = "daybook", version, about, max_term_width = 110)]
@@ -85,6 +85,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look for everything that can be wrong, before or after installing, and say what mends it
+    Doctor(doctor::Arguments),
     /// Attach the bill table that a rule file names, with the columns that it maps
     Attach(rules::Attach),
     /// Look at, try and apply posting rules
@@ -230,6 +232,7 @@ async fn execute(command: Command) -> Result<u8> {
             }
             Ok(u8::from(status.needs_attention()))
         }
+        Command::Doctor(arguments) => doctor::run(arguments).await,
         Command::Attach(arguments) => rules::attach(arguments).await,
         Command::Rules(command) => rules::execute(command).await,
         Command::Backfill(arguments) => backfill::backfill(arguments).await,

@@ -40,6 +40,64 @@ pub async fn meet(
     }
 }
 
+/// Where a source lives: the cluster's identifier, the database's OID, the timeline.
+pub type Place = (Option<i64>, Option<u32>, Option<String>);
+
+/// What the ledger keeps of a source.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    pub token: Option<String>,
+    pub place: Place,
+}
+
+/// What the source keeps of its ledger, and where it lives now.
+#[derive(Debug, Clone, Default)]
+pub struct Here {
+    pub token: Option<String>,
+    pub proposed: Option<String>,
+    pub place: Place,
+}
+
+/// Why source and ledger do not belong together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parted {
+    LedgerKnowsNone,
+    OtherToken,
+    OtherPlace,
+}
+
+/// Whether the two are no longer those that knew each other. `known`: `None` where the ledger has never heard of the source.
+pub fn parted(known: Option<&Known>, here: &Here, same_database: bool) -> Option<Parted> {
+    let Some(known) = known else {
+        return here.token.is_some().then_some(Parted::LedgerKnowsNone);
+    };
+    if known.token.is_some() && known.token != here.token && known.token != here.proposed {
+        return Some(Parted::OtherToken);
+    }
+    (!same_database && known.place.0.is_some() && known.place != here.place).then_some(Parted::OtherPlace)
+}
+
+impl Parted {
+    /// `database`: how the ledger knows it.
+    pub fn explain(self, book: &str, source_name: &str, database: &str) -> String {
+        match self {
+            Parted::LedgerKnowsNone => format!(
+                "this source has met a ledger before, and the ledger here knows no source {source_name} of book {book}: is the \
+                 ledger URL right, or was the ledger restored from before?"
+            ),
+            Parted::OtherToken => format!(
+                "the ledger knows a source {source_name} of book {book} (database {database}), and this is not the one that it \
+                 met last: another database uses the name, or one of the two was restored. A second source takes a name of its \
+                 own (daybook install --source)."
+            ),
+            Parted::OtherPlace => format!(
+                "source {source_name} of book {book} is known to live in another database than this one: this is a copy of it, \
+                 or it was moved, restored or promoted."
+            ),
+        }
+    }
+}
+
 async fn change_over(
     source: &Session,
     ledger: &Session,
@@ -51,32 +109,18 @@ async fn change_over(
     let is_new = ledger.execute(sql::REGISTER_SOURCE, &[&book, &source_name]).await.doing(doing)? == 1;
     let known = ledger.query_one(sql::LOCK_SOURCE, &[&book, &source_name]).await.doing(doing)?;
     let here = source.query_one(sql::MEETING_OF_SOURCE, &[]).await.doing(doing)?;
-    let same = "If it is the same source all the same: `daybook rejoin --reason ...`, which has every table reconciled. Nothing is \
-                posted until then";
-    let token: Option<String> = known.get("token");
-    let (mine, proposed): (Option<String>, Option<String>) = (here.get("token"), here.get("proposed"));
-    if is_new && mine.is_some() {
-        return Err(Error::Strangers(format!(
-            "this source has met a ledger before, and the ledger here knows no source {source_name} of book {book}: is the ledger \
-             URL right, or was the ledger restored from before? {same}"
-        )));
-    }
-    if token.is_some() && token != mine && token != proposed {
-        let name: Option<String> = known.get("database_name");
-        return Err(Error::Strangers(format!(
-            "the ledger knows a source {source_name} of book {book} (database {}), and this is not the one that it met last: \
-             another database uses the name, or one of the two was restored. A second source takes a name of its own (daybook \
-             install --source). {same}",
-            name.unwrap_or_default()
-        )));
-    }
-    let place = |row: &tokio_postgres::Row| -> (Option<i64>, Option<u32>, Option<String>) {
+    let place = |row: &tokio_postgres::Row| -> Place {
         (row.get("system_identifier"), row.get("database_oid"), row.get("timeline"))
     };
-    if !same_database && place(&known).0.is_some() && place(&known) != place(&here) {
+    let token: Option<String> = known.get("token");
+    let ledgers = Known { token: token.clone(), place: place(&known) };
+    let ours = Here { token: here.get("token"), proposed: here.get("proposed"), place: place(&here) };
+    if let Some(parted) = parted((!is_new).then_some(&ledgers), &ours, same_database) {
+        let database: Option<String> = known.get("database_name");
         return Err(Error::Strangers(format!(
-            "source {source_name} of book {book} is known to live in another database than this one: this is a copy of it, or it \
-             was moved, restored or promoted. {same}"
+            "{} If it is the same source all the same: `daybook rejoin --reason ...`, which has every table reconciled. Nothing is \
+             posted until then",
+            parted.explain(book, source_name, &database.unwrap_or_default())
         )));
     }
 
@@ -86,7 +130,7 @@ async fn change_over(
     source.batch_execute("SET LOCAL synchronous_commit = on").await.doing(doing)?;
     source.execute(sql::PROPOSE_TOKEN, &[&token, &next]).await.doing(doing)?;
     source.commit().await.doing(doing)?;
-    let (system_identifier, database_oid, timeline) = place(&here);
+    let (system_identifier, database_oid, timeline) = ours.place;
     let database_name: String = here.get("database_name");
     let parameters: crate::database::Parameters<'_> =
         &[&book, &source_name, &next, &system_identifier, &database_oid, &timeline, &database_name];

@@ -1,7 +1,7 @@
 -- Purpose: what the consumer must know of an attached table: its definition, and the columns that it has at present, each
 --          with its type and whether reading it as text runs nobody's code: a base type does not, nor an enum without casts.
 -- Inputs: $1 reference type. Touches: sync_source and the catalog, read only.
-SELECT s.source, s.relation_name, s.key_columns, s.filter_columns, s.rules IS NULL AS is_first,
+SELECT s.source, s.reference_type, s.relation_name, s.key_columns, s.filter_columns, s.rules IS NULL AS is_first,
        r.oid IS NOT NULL AS relation_exists,
        CASE WHEN r.oid IS NULL THEN s.relation_name ELSE format('%I.%I', n.nspname, r.relname) END AS qualified_name,
        s.relation::oid AS relation, daybook.key_expression('bill', s.key_columns) AS key_expression,

@@ -45,7 +45,12 @@ impl Cluster {
             "max_connections=300",
             "deadlock_timeout=1s",
         ];
-        let server = PrivateServer::start(&settings).expect("the private server starts");
+        Cluster::start_with(&settings)
+    }
+
+    /// One with settings of its own.
+    pub fn start_with(settings: &[&str]) -> Cluster {
+        let server = PrivateServer::start(settings).expect("the private server starts");
         Cluster { server, template: OnceCell::new() }
     }
 

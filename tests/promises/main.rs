@@ -9,6 +9,7 @@ mod command_line;
 mod consuming;
 mod disappearances;
 mod docs;
+mod doctor;
 mod harness;
 mod histories;
 mod hostility;

@@ -1,6 +1,7 @@
 -- Purpose: write the capture function of one attached table from its row in sync_source. This is the only code of
 --          daybook that runs inside an application's transaction; read what it wrote with \sf daybook.capture_pharmacy
---          (the name is capture_ and the reference type in lower case).
+--          (the name is capture_ and the reference type in lower case). Its text stands apart, so that `daybook doctor` can
+--          compare what is there with what would be written.
 --          Replacing a function takes no lock on the bill table. That is how suspend works, and how a retyped key is
 --          taken up: no plan, no trigger argument and no snapshot of the application can hold on to the old one.
 -- Inputs: the attached table. Touches: the catalog only. Needs: the row in sync_source, locked by the caller.
@@ -8,19 +9,18 @@
 --          an event without key, which makes the consumer reconcile the table; a comparison that fails gives an event.
 --          The INSERT stands outside the guards: inside, it would cost the application a subtransaction id per row. If
 --          the queue itself cannot be written, the application's write fails: nothing is swallowed.
-CREATE OR REPLACE FUNCTION daybook.write_capture_function(attached regclass) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $write$
+CREATE OR REPLACE FUNCTION daybook.capture_function_body(attached regclass) RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $write$
 DECLARE
     definition daybook.sync_source;
     old_key_has_its_type text;
     new_key_has_its_type text;
     nothing_watched_changed text;
-    body text;
 BEGIN
     SELECT * INTO STRICT definition FROM daybook.sync_source WHERE relation = attached;
 
     IF definition.suspended_at IS NOT NULL THEN
-        body := 'BEGIN
+        RETURN 'BEGIN
     -- Suspended by daybook.suspend: nothing is captured until daybook.resume.
     RETURN NULL;
 END';
@@ -38,7 +38,7 @@ END';
         FROM unnest(definition.filter_columns) WITH ORDINALITY AS f (c, position)
         HAVING count(*) > 0;
 
-        body := format($template$DECLARE
+        RETURN format($template$DECLARE
     old_key text;
     new_key text;
 BEGIN
@@ -87,10 +87,18 @@ END$template$,
             new_key_has_its_type, daybook.key_expression('NEW', definition.key_columns),
             coalesce(nothing_watched_changed, 'false'));
     END IF;
+END
+$write$;
 
+CREATE OR REPLACE FUNCTION daybook.write_capture_function(attached regclass) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $write$
+DECLARE
+    definition daybook.sync_source;
+BEGIN
+    SELECT * INTO STRICT definition FROM daybook.sync_source WHERE relation = attached;
     EXECUTE format('CREATE OR REPLACE FUNCTION daybook.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER '
                    || 'SET search_path = pg_catalog, pg_temp AS %L',
-                   'capture_' || lower(definition.reference_type), body);
+                   'capture_' || lower(definition.reference_type), daybook.capture_function_body(attached));
     -- When the application makes or attaches a partition, the trigger is cloned, and PostgreSQL asks whether the application
     -- may execute its function. Nobody else can name it: that takes USAGE on the schema.
     EXECUTE format('GRANT EXECUTE ON FUNCTION daybook.%I() TO PUBLIC', 'capture_' || lower(definition.reference_type));

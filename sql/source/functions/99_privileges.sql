@@ -3,7 +3,8 @@
 GRANT USAGE ON SCHEMA daybook TO daybook_consumer, daybook_reader, daybook_controller;
 GRANT SELECT ON daybook.sync_configuration, daybook.sync_source, daybook.sync_system_health TO daybook_controller;
 GRANT SELECT ON daybook.sync_configuration, daybook.sync_source, daybook.sync_queue, daybook.sync_dead_letter,
-    daybook.sync_audit_log, daybook.sync_alerts, daybook.sync_system_health, daybook.ledger_meeting
+    daybook.sync_audit_log, daybook.sync_alerts, daybook.sync_system_health, daybook.ledger_meeting,
+    daybook.schema_history
     TO daybook_consumer, daybook_reader;
 GRANT SELECT ON daybook.current_alerts TO daybook_reader, daybook_consumer;
 GRANT INSERT, UPDATE, DELETE ON daybook.sync_queue TO daybook_consumer;
@@ -43,6 +44,9 @@ BEGIN
     END LOOP;
     -- A view's functions run with the rights of whoever looks at it.
     GRANT EXECUTE ON FUNCTION daybook.capture_is_whole(regclass, text), daybook.relation_parts(regclass)
+        TO daybook_consumer, daybook_reader;
+    -- `daybook doctor` looks with the rights of either.
+    GRANT EXECUTE ON FUNCTION daybook.capture_function_body(regclass), daybook.key_expression(text, text[])
         TO daybook_consumer, daybook_reader;
 END
 $grants$;
