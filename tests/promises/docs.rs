@@ -52,7 +52,7 @@ fn read(page: &str, database: &str, variables: &[(&str, String)]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_of_the_dbas_page_runs_from_installing_to_removing_without_trace() {
-    let cluster = Cluster::start();
+    let cluster = Cluster::start_with(&["max_connections=60"]); // as durable as a clinic's
     let admin = cluster.admin("postgres").await;
     admin.batch_execute("CREATE DATABASE clinic").await.expect("creates");
     let dba = cluster.admin("clinic").await;
@@ -76,7 +76,7 @@ async fn every_command_of_the_dbas_page_runs_from_installing_to_removing_without
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_of_the_controllers_page_runs_as_the_controller() {
-    let cluster = Cluster::start();
+    let cluster = Cluster::start_with(&["max_connections=60"]); // as durable as a clinic's
     let admin = cluster.admin("postgres").await;
     admin.batch_execute("CREATE DATABASE clinic").await.expect("creates");
     let config = cluster.config("postgres", "clinic");
