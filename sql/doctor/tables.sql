@@ -79,6 +79,8 @@ SELECT coalesce(jsonb_agg(jsonb_build_object(
     'was_enqueued', s.reconciled_at IS NOT NULL,
     'is_being_enqueued', EXISTS (SELECT FROM daybook.sync_queue AS q
                                  WHERE q.reference_type = s.reference_type AND q.operation = 'reconcile'),
-    'has_rows', s.is_there AND (SELECT coalesce(sum(pg_relation_size(part)), 0) > 0 FROM daybook.relation_parts(s.relation) AS part))
+    -- As far as statistics tell: asking for the size would wait for whoever has the table locked.
+    'has_rows', s.is_there AND EXISTS (SELECT FROM daybook.relation_parts(s.relation) AS part JOIN pg_class AS c ON c.oid = part
+                                       WHERE c.reltuples > 0 OR pg_stat_get_live_tuples(part) > 0))
     ORDER BY s.reference_type), '[]')
 FROM attached AS s
