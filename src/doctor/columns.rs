@@ -199,3 +199,78 @@ pub fn accounts(tables: &[Attached], chart: &[String], book: &str, known: &str) 
         missing.into_iter().map(finding).collect()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fitting() -> Attached {
+        let key = KeyColumn {
+            column: "id".into(),
+            attached_type: "bigint".into(),
+            present_type: "bigint".into(),
+            is_same_type: true,
+            is_not_null: true,
+            can_be_key: true,
+        };
+        Attached {
+            reference_type: "LAB".into(),
+            name: "lab".into(),
+            is_there: true,
+            key_columns: vec!["id".into()],
+            keys: vec![key],
+            has_unique_index: true,
+            ..Attached::default()
+        }
+    }
+
+    #[test]
+    fn a_key_that_no_longer_names_rows_is_told() {
+        let with = |change: fn(&mut KeyColumn)| {
+            let mut table = fitting();
+            table.keys.iter_mut().for_each(change);
+            table
+        };
+        let table = [
+            (fitting(), ""),
+            (with(|key| key.is_not_null = false), "ALTER TABLE lab ALTER COLUMN \"id\" SET NOT NULL;"),
+            (
+                with(|key| key.is_same_type = false),
+                "SELECT daybook.refresh_capture('LAB');\nSELECT daybook.reconcile('lab');",
+            ),
+            (
+                with(|key| key.can_be_key = false),
+                "ALTER TABLE lab ALTER COLUMN \"id\" TYPE bigint USING \"id\"::bigint;",
+            ),
+            (Attached { has_unique_index: false, ..fitting() }, "ALTER TABLE lab ADD UNIQUE (\"id\");"),
+            // A key that is gone is told by its column.
+            (Attached { has_unique_index: false, keys: Vec::new(), ..fitting() }, ""),
+        ];
+        for (table, fix) in table {
+            let fixes: String = keys(std::slice::from_ref(&table)).into_iter().map(|finding| finding.fix).collect();
+            assert_eq!(fixes, fix, "{table:?}");
+        }
+    }
+
+    #[test]
+    fn a_table_without_a_usable_rule_is_told_how_to_get_one() {
+        let table = [
+            (RuleFacts::Unknown, true, ""),
+            (RuleFacts::None, true, "daybook rules show --built-in LAB > lab.toml && daybook rules apply lab.toml"),
+            (RuleFacts::None, false, "daybook rules apply lab.toml # after writing it"),
+            (
+                RuleFacts::Unusable("line 1: it".into()),
+                true,
+                "daybook rules show --built-in LAB > lab.toml && daybook rules apply --replace lab.toml",
+            ),
+        ];
+        for (rule, is_built_in, fix) in table {
+            let attached = Attached { rule, ..fitting() };
+            let fixes: String = rules(std::slice::from_ref(&attached), |_| is_built_in)
+                .into_iter()
+                .map(|finding| finding.fix)
+                .collect();
+            assert_eq!(fixes, fix, "{attached:?}");
+        }
+    }
+}

@@ -127,10 +127,14 @@ impl Report {
             }
             text.push('\n');
         }
+        let count = |severity, one: &str| {
+            let count = self.count(severity);
+            format!("{count} {one}{}", if count == 1 { "" } else { "s" })
+        };
         text + &format!(
-            "{} errors, {} warnings, {} to know; {} checks found nothing",
-            self.count(Severity::Error),
-            self.count(Severity::Warning),
+            "{}, {}, {} to know; {} checks found nothing",
+            count(Severity::Error, "error"),
+            count(Severity::Warning, "warning"),
             self.count(Severity::Info),
             self.ok.len()
         )

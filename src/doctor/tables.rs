@@ -214,3 +214,82 @@ pub fn backfill(tables: &[Attached]) -> Vec<Finding> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole() -> Attached {
+        Attached {
+            reference_type: "LAB".into(),
+            name: "public.lab".into(),
+            relation_name: "public.lab".into(),
+            is_there: true,
+            key_columns: vec!["id".into()],
+            filter_columns: vec!["it's".into()],
+            capture_is_whole: true,
+            truncate_is_whole: true,
+            has_function: true,
+            function_is_ours: Some(true),
+            ..Attached::default()
+        }
+    }
+
+    const ATTACH: &str = "SELECT daybook.attach('public.lab', 'LAB', ARRAY['id']::text[], ARRAY['it''s']::text[]);";
+
+    #[test]
+    fn each_way_of_being_captured_badly_has_its_cure() {
+        type Check = fn(&[Attached]) -> Vec<Finding>;
+        let wrong =
+            |name: &str, is_clone| vec![CaptureTrigger { table: "public.lab".into(), name: name.into(), is_clone }];
+        let dropped_twice = format!("BEGIN;\nDROP TRIGGER \"daybook_capture\" ON public.lab;\n{ATTACH}\nCOMMIT;");
+        let truncate = format!(
+            "BEGIN;\nDROP TRIGGER \"daybook_capture_truncate\" ON public.lab;\n{ATTACH}\nSELECT daybook.reconcile('public.lab');\nCOMMIT;"
+        );
+        let give_up = "SELECT daybook.detach(relation, discard_unfinished => true) FROM daybook.sync_source WHERE reference_type = 'LAB';";
+        let table: Vec<(Check, Attached, &str)> = vec![
+            (triggers, whole(), ""),
+            (triggers, Attached { capture_is_whole: false, ..whole() }, ATTACH),
+            (triggers, Attached { truncate_is_whole: false, ..whole() }, ATTACH),
+            (triggers, Attached { wrong_triggers: wrong("daybook_capture", false), ..whole() }, &dropped_twice),
+            (triggers, Attached { wrong_triggers: wrong("daybook_capture_truncate", false), ..whole() }, &truncate),
+            (triggers, Attached { wrong_triggers: wrong("daybook_capture", true), ..whole() }, ""),
+            (function, whole(), ""),
+            (function, Attached { has_function: false, function_is_ours: None, ..whole() }, ATTACH),
+            (suspended, Attached { is_suspended: true, ..whole() }, "SELECT daybook.resume('public.lab');"),
+            (privileges, whole(), ""),
+            (
+                privileges,
+                Attached {
+                    unreadable_schema: Some("\"S\"".into()),
+                    unreadable_columns: vec!["a\"b".into()],
+                    ..whole()
+                },
+                "GRANT USAGE ON SCHEMA \"S\" TO daybook_consumer;\nGRANT SELECT (\"a\"\"b\") ON public.lab TO daybook_consumer;",
+            ),
+            (row_security, Attached { has_row_security: true, ..whole() }, ""),
+            (
+                row_security,
+                Attached { row_security_refuses: true, ..whole() },
+                "ALTER ROLE daybook_consumer BYPASSRLS;",
+            ),
+            (partitions, Attached { partitions_changed: true, ..whole() }, "daybook drain"),
+            (
+                inheriting,
+                Attached { inheriting_tables: vec!["kid".into()], ..whole() },
+                "ALTER TABLE kid NO INHERIT public.lab;",
+            ),
+            (backfill, Attached { has_rows: true, ..whole() }, "daybook backfill LAB"),
+            (backfill, Attached { has_rows: true, is_being_enqueued: true, ..whole() }, ""),
+            (backfill, Attached { has_rows: true, was_enqueued: true, ..whole() }, ""),
+            (dropped, whole(), ""),
+            (dropped, Attached { is_there: false, ..whole() }, give_up),
+            (dropped, Attached { is_there: false, namesake: Some("public.lab".into()), ..whole() }, ATTACH),
+            (triggers, Attached { is_there: false, capture_is_whole: false, ..whole() }, ""),
+        ];
+        for (check, attached, fix) in table {
+            let fixes: String = check(std::slice::from_ref(&attached)).into_iter().map(|finding| finding.fix).collect();
+            assert_eq!(fixes, fix, "{attached:?}");
+        }
+    }
+}

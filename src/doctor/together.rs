@@ -46,6 +46,22 @@ pub fn is_one_database(source: &Server, ledger: &Server) -> bool {
     (source.system_identifier, source.database_oid) == (ledger.system_identifier, ledger.database_oid)
 }
 
+/// The source is the one that was asked for by name.
+pub fn source_name(wanted: Option<&str>, attention: &Attention) -> Vec<Finding> {
+    let name = attention.source.as_deref().unwrap_or_default();
+    let Some(wanted) = wanted.filter(|wanted| *wanted != name) else {
+        return Vec::new();
+    };
+    let problem =
+        format!("the database there is source {name}, and was asked for as {wanted}: `daybook run` refuses that");
+    vec![
+        Finding::error("source_name", format!("source {wanted}"), problem).fix(
+            Place::Shell,
+            format!("# say --source {name}, or [sources.{name}] in daybook.toml; or correct the URL"),
+        ),
+    ]
+}
+
 /// The book that the source belongs to is in the ledger.
 pub fn book(attention: &Attention, book: &Book) -> Vec<Finding> {
     let name = attention.book.clone().unwrap_or_default();
@@ -59,8 +75,7 @@ pub fn book(attention: &Attention, book: &Book) -> Vec<Finding> {
     ]
 }
 
-/// Both servers know each zone that days are told by, and make the same of it. `default`: a zone for a book in place of one that is
-/// not known.
+/// Both servers know each zone that days are told by, and make the same of it.
 pub fn zones(source: &Zones, ledger: &Zones) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (zone, here) in source {
@@ -137,6 +152,14 @@ mod tests {
         let table = [(Some("1"), Some("1"), 0), (Some("1"), Some("2"), 1), (None, Some("1"), 1), (Some("1"), None, 1)];
         for (here, there, expected) in table {
             assert_eq!(zones(&zones_of(here), &zones_of(there)).len(), expected, "{here:?} {there:?}");
+        }
+    }
+
+    #[test]
+    fn a_source_is_known_by_its_name() {
+        let attention = Attention { source: Some("main".into()), ..Attention::default() };
+        for (wanted, expected) in [(None, 0), (Some("main"), 0), (Some("north"), 1)] {
+            assert_eq!(source_name(wanted, &attention).len(), expected, "{wanted:?}");
         }
     }
 

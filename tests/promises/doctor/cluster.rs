@@ -150,7 +150,7 @@ async fn the_program_tells_it_as_text_and_as_json_with_its_exit_code() {
     assert_eq!(exit, Some(1), "{stdout}{stderr}");
     assert!(stdout.starts_with("ERROR   capture_triggers: LAB (public.lab_bills)\n"), "{stdout}");
     assert!(stdout.contains("\n            SELECT daybook.resume('public.pharmacy_bills');\n"), "{stdout}");
-    assert!(stdout.contains("1 errors, 1 warnings, 0 to know; "), "{stdout}");
+    assert!(stdout.contains("\n1 error, 1 warning, 0 to know; "), "{stdout}");
 
     let (exit, stdout, _) = run(&["doctor", "--json", "--source-url", &url]);
     assert_eq!(exit, Some(1));
