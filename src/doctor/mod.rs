@@ -1,6 +1,6 @@
 //! `daybook doctor`: everything that can be wrong before and after installing, each with its severity and the statement that
-//! mends it. `examine` reads the facts (`look`), and has them judged by pure functions: `server`, `installed`, `rights`, `tables`, `columns`, `queue`,
-//! `together`. It never writes, and never reads a bill.
+//! mends it. `examine` reads the facts (`look`), and has them judged by pure functions: `server`, `installed`, `rights`,
+//! `tables`, `columns`, `queue`, `together`. It never writes, and never reads a bill.
 
 mod columns;
 mod examine;
