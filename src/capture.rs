@@ -66,6 +66,8 @@ pub struct Found {
     pub was_deleted: bool,
     /// Whether two rows have this key.
     pub ambiguous: bool,
+    /// Whether a part of its key is null, so that its row cannot be told from others.
+    pub has_null_key: bool,
 }
 
 impl Table {
@@ -156,7 +158,11 @@ impl Table {
         }
         self.hold_still(source).await?;
         let rows = source.query(&self.read_statement(rules), &parameters).await.doing("reading the bills")?;
-        places(rows, reference_ids.len(), rules.columns().len())
+        let mut found = places(rows, reference_ids.len(), rules.columns().len())?;
+        for (found, reference_id) in found.iter_mut().zip(reference_ids) {
+            found.has_null_key = key::has_null(reference_id, &self.key_types);
+        }
+        Ok(found)
     }
 
     /// Locks the table against DDL until the transaction ends, and looks whether its columns are still those that this was
@@ -260,5 +266,6 @@ fn found_of(row: &Row, columns: usize) -> Found {
         },
         was_deleted: row.get(10),
         ambiguous: false,
+        has_null_key: false,
     }
 }

@@ -121,5 +121,10 @@ fn read(file: &std::path::Path) -> Result<Vec<Account>> {
         }
         accounts.push(account);
     }
+    if accounts.is_empty() {
+        return Err(Error::Usage(format!(
+            "{place} holds no account: its first line is account_code,account_name,account_type, in UTF-8"
+        )));
+    }
     Ok(accounts)
 }

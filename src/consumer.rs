@@ -63,13 +63,16 @@ impl Clone for Shared {
 /// workers wait for servers that are away.
 pub async fn run(options: Databases, shutdown: impl Future<Output = ()>) -> Result<()> {
     let workers = options.workers;
-    let (crew, mut housekeeper) = Crew::start(options).await?;
+    let (mut crew, mut housekeeper) = Crew::start(options).await?;
     tracing::info!(workers, "posting, until a signal");
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
-            () = tokio::time::sleep(HOUSEKEEPING_INTERVAL) => housekeeper.keep_house(crew.finished()).await,
+            () = tokio::time::sleep(HOUSEKEEPING_INTERVAL) => {
+                crew.replace_the_fallen(&housekeeper).await;
+                housekeeper.keep_house(crew.finished()).await;
+            }
         }
     }
     let finished = crew.finish().await;
@@ -82,10 +85,14 @@ pub async fn run(options: Databases, shutdown: impl Future<Output = ()>) -> Resu
 /// Consumes until the queue is empty, retries that fall due included, or the time is up.
 pub async fn drain(options: Databases, timeout: Duration) -> Result<Drained> {
     let started = Instant::now();
-    let (crew, mut housekeeper) = Crew::start(options).await?;
+    let (mut crew, mut housekeeper) = Crew::start(options).await?;
     let mut next_housekeeping = Instant::now();
+    if housekeeper.posting_is_paused().await? {
+        tracing::warn!("posting is paused, so that nothing will be finished: `daybook resume`");
+    }
     let ended = loop {
         if Instant::now() >= next_housekeeping {
+            crew.replace_the_fallen(&housekeeper).await;
             housekeeper.keep_house(crew.finished()).await;
             next_housekeeping = Instant::now() + HOUSEKEEPING_INTERVAL;
         }
@@ -115,6 +122,7 @@ pub async fn drain(options: Databases, timeout: Duration) -> Result<Drained> {
 struct Crew {
     /// Dropping the crew ends them at once, wherever they are; a crash at any point repeats harmlessly.
     workers: JoinSet<()>,
+    shared: Shared,
     stop: watch::Sender<bool>,
     events: Arc<AtomicU64>,
 }
@@ -122,8 +130,8 @@ struct Crew {
 impl Crew {
     async fn start(options: Databases) -> Result<(Crew, Housekeeper)> {
         // Both sides once, and their meeting, so that a wrong URL is told at once and not only in the log.
-        let (source, ledger, settings, _) = connect_both(&options).await?;
-        let housekeeper = Housekeeper::connect(options.clone(), source, ledger, settings).await;
+        let Both { source, ledger, settings, same_database, .. } = connect_both(&options).await?;
+        let housekeeper = Housekeeper::new(options.clone(), source, ledger, settings, same_database);
         let (stop, stopped) = watch::channel(false);
         let events = Arc::new(AtomicU64::new(0));
         let shared = Shared { options, stop: stopped, events: events.clone() };
@@ -131,7 +139,19 @@ impl Crew {
         for index in 0..shared.options.workers.max(1) {
             workers.spawn(work(shared.clone(), index));
         }
-        Ok((Crew { workers, stop, events }, housekeeper))
+        Ok((Crew { workers, shared, stop, events }, housekeeper))
+    }
+
+    /// A worker that ended by itself has met a bug of ours: another takes its place, and somebody is told.
+    async fn replace_the_fallen(&mut self, housekeeper: &Housekeeper) {
+        while let Some(ended) = self.workers.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!("a worker ended by itself, and is replaced: {error}");
+                let message = "a worker ended by itself and was replaced; please report it with the log";
+                raise_alert(&housekeeper.session, "WORKER_FAILED", "daybook", message).await;
+                self.workers.spawn(work(self.shared.clone(), 0));
+            }
+        }
     }
 
     /// How many events were finished so far.
@@ -177,8 +197,17 @@ async fn work(mut shared: Shared, index: usize) {
     }
 }
 
-/// Connects to both sides, which meet. Also tells whether they are one running server.
-async fn connect_both(options: &Databases) -> Result<(Session, Session, Settings, bool)> {
+/// Both sides, having met.
+struct Both {
+    source: Session,
+    ledger: Session,
+    settings: Settings,
+    same_cluster: bool,
+    same_database: bool,
+}
+
+/// Connects to both sides, which meet.
+async fn connect_both(options: &Databases) -> Result<Both> {
     let source = connect_as_consumer(Side::Source, &options.source).await?;
     let ledger = connect_as_consumer(Side::Ledger, &options.ledger).await?;
     let settings = Settings::load(&source).await?;
@@ -200,12 +229,12 @@ async fn connect_both(options: &Databases) -> Result<(Session, Session, Settings
         .execute("SELECT daybook.resolve_alert('STRANGERS', $1)", &[&settings.source_name])
         .await
         .doing("resolving an alert")?;
-    Ok((source, ledger, settings, same_cluster))
+    Ok(Both { source, ledger, settings, same_cluster, same_database: here == there })
 }
 
 /// A worker with its connections, and the settings of its source.
 pub async fn connect_worker(options: &Databases) -> Result<(Worker, Settings)> {
-    let (source, ledger, settings, same_cluster) = connect_both(options).await?;
+    let Both { source, ledger, settings, same_cluster, .. } = connect_both(options).await?;
     let flusher = match same_cluster {
         true => None,
         false => {

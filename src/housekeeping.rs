@@ -1,12 +1,18 @@
 //! Housekeeping: a process's sign of life on both sides, partitions of the audit log, alerts whose cause is gone, and what has
 //! to be noticed without any event: rules that were applied, partitions that came or went.
 
-use crate::database::{Session, Side, connect_as_consumer};
+use std::time::{Duration, Instant};
+
+use crate::database::{Parameters, Session, Side, connect_as_consumer};
 use crate::error::{Doing, Result, explain};
 use crate::ledger::{Known, Scope, known_bills};
+use crate::meeting::meet;
 use crate::options::Databases;
 use crate::settings::Settings;
 use crate::sql;
+
+/// How often source and ledger meet while a process runs.
+const MEETING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What a process does beside its workers.
 pub struct Housekeeper {
@@ -19,10 +25,19 @@ pub struct Housekeeper {
     workers: i32,
     finished: i64,
     partitions_made_on: Option<chrono::NaiveDate>,
+    /// Whether both sides are one database.
+    same_database: bool,
+    met: Instant,
 }
 
 impl Housekeeper {
-    pub async fn connect(options: Databases, session: Session, ledger: Session, settings: Settings) -> Housekeeper {
+    pub fn new(
+        options: Databases,
+        session: Session,
+        ledger: Session,
+        settings: Settings,
+        same_database: bool,
+    ) -> Housekeeper {
         let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Housekeeper {
             workers: options.workers as i32,
@@ -34,6 +49,8 @@ impl Housekeeper {
             finished: 0,
             partitions_made_on: None,
             settings,
+            same_database,
+            met: Instant::now(),
         }
     }
 
@@ -46,6 +63,11 @@ impl Housekeeper {
             Ok(session) => self.ledger = session,
             Err(error) => tracing::warn!("waiting: {error}"),
         }
+    }
+
+    pub async fn posting_is_paused(&self) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT FROM daybook.sync_configuration WHERE config_key = 'posting' AND config_value = 'paused')";
+        Ok(self.session.query_one(sql, &[]).await.doing("looking whether posting is paused")?.get(0))
     }
 
     pub async fn queue_is_empty(&self) -> Result<bool> {
@@ -68,8 +90,19 @@ impl Housekeeper {
         }
     }
 
-    /// Takes the sign of life away when the process ends in order.
-    pub async fn leave(&self) {
+    /// Meets again, so that a dump or a copy of either side soon has an old token.
+    async fn meet(&mut self) -> Result<()> {
+        let Settings { book, source_name, .. } = &self.settings;
+        meet(&self.session, &self.ledger, book, source_name, self.same_database).await?;
+        self.met = Instant::now();
+        Ok(())
+    }
+
+    /// Takes the sign of life away when the process ends in order, and parts with a new token.
+    pub async fn leave(&mut self) {
+        if let Err(error) = self.meet().await {
+            tracing::warn!("housekeeping: {error}");
+        }
         let sql = "DELETE FROM daybook.sync_system_health WHERE process = $1";
         if let Err(error) = self.session.execute(sql, &[&self.process]).await {
             tracing::warn!("housekeeping: {}", explain(&error));
@@ -78,10 +111,15 @@ impl Housekeeper {
 
     async fn try_to_keep_house(&mut self) -> Result<()> {
         let version = env!("CARGO_PKG_VERSION");
+        // Durably, so that no crash takes the number of the last event back below what the ledger is told.
+        self.session.begin().await.doing("beginning to keep house")?;
+        self.session.batch_execute("SET LOCAL synchronous_commit = on").await.doing("beginning to keep house")?;
+        let highest = self.session.query_one(sql::QUEUED_EVENTS, &[]).await.doing("counting the queue")?;
         self.session
             .execute(sql::HEARTBEAT, &[&self.process, &version, &self.workers, &self.started_at, &self.finished])
             .await
             .doing("giving a sign of life")?;
+        self.session.commit().await.doing("keeping house")?;
         self.session.execute(sql::RESOLVE_DIRTY_TABLES, &[]).await.doing("resolving alerts")?;
         self.session.execute(sql::CHANGED_PARTITIONS, &[]).await.doing("looking for partitions")?;
         let today = chrono::Utc::now().date_naive();
@@ -94,13 +132,15 @@ impl Housekeeper {
         }
         self.take_up_rules().await?;
         self.resolve_brakes().await?;
-        let queued = self.session.query_one(sql::QUEUED_EVENTS, &[]).await.doing("counting the queue")?;
-        let (queued, examples): (i64, Vec<String>) = (queued.get(0), queued.get(1));
+        let (queued, examples): (i64, Vec<String>) = (highest.get(0), highest.get(1));
         let Settings { book, source_name, .. } = &self.settings;
         self.ledger
-            .execute(sql::REPORT_QUEUE, &[book, source_name, &queued, &examples])
+            .execute(sql::REPORT_QUEUE, &[book, source_name, &queued, &examples, &highest.get::<_, i64>(2)])
             .await
             .doing("reporting the queue to the ledger")?;
+        if self.met.elapsed() >= MEETING_INTERVAL {
+            self.meet().await?;
+        }
         Ok(())
     }
 
@@ -122,6 +162,16 @@ impl Housekeeper {
         let rows = self.ledger.query(sql::RULES_IN_FORCE, &[&self.settings.book]).await.doing("reading the rules")?;
         let (types, rules): (Vec<String>, Vec<String>) = rows.iter().map(|row| (row.get(0), row.get(1))).unzip();
         self.session.execute(sql::TAKE_UP_RULES, &[&types, &rules]).await.doing("taking up rules")?;
+        // A table that was detached for a while, before its first event.
+        let Settings { book, source_name, .. } = &self.settings;
+        for row in self.session.query(sql::TABLES_WITHOUT_RULES, &[]).await.doing("looking at the tables")? {
+            let scope = Scope { book, source: source_name, reference_type: row.get(0) };
+            let Some(at) = types.iter().position(|of| of == scope.reference_type) else { continue };
+            if !known_bills(&self.ledger, scope, Known::All, "", 1).await?.is_empty() {
+                let parameters: Parameters<'_> = &[&scope.reference_type, &rules[at], &true];
+                self.session.execute(sql::FIRST_RULES, parameters).await.doing("noting the rule")?;
+            }
+        }
         Ok(())
     }
 }

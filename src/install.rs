@@ -72,7 +72,7 @@ const LEDGER_MIGRATIONS: &[SqlFile] = sql_files![
 const LEDGER_FUNCTIONS: &[SqlFile] = sql_files![
     "ledger/functions/01_refuse_change.sql",
     "ledger/functions/02_seal_entries.sql",
-    "ledger/functions/03_lock_book.sql",
+    "ledger/functions/03_hold_book.sql",
     "ledger/functions/04_views.sql",
     "ledger/functions/05_triggers.sql",
     "ledger/functions/06_guards.sql",
@@ -327,6 +327,13 @@ async fn check_encodings(source: &Client, ledger: &Client) -> Result<()> {
         Ok(client.query_one("SHOW server_encoding", &[]).await.doing("asking for the encoding")?.get(0))
     };
     let (source, ledger) = (encoding(source).await?, encoding(ledger).await?);
+    if source == "SQL_ASCII" {
+        return Err(Error::Usage(
+            "the source database is encoded in SQL_ASCII, whose texts may be of any encoding, so that no key can be told from \
+             another: move it to a database with ENCODING 'UTF8'"
+                .into(),
+        ));
+    }
     if ledger == "UTF8" || ledger == source {
         return Ok(());
     }

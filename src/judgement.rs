@@ -78,21 +78,28 @@ pub struct Law<'a> {
 }
 
 /// Judges one bill. Pure.
-pub fn judge(law: &Law<'_>, status: &Status, live: &[LiveEntry], found: &Found) -> Judgement {
+/// `is_released`: an operator has released it, by one of the claimed events.
+pub fn judge(law: &Law<'_>, status: &Status, live: &[LiveEntry], found: &Found, is_released: bool) -> Judgement {
     if found.ambiguous {
         return Judgement::Park(Parked::new(
             "two rows have this key",
             "Make the key unique again, and remove the row that does not belong.",
         ));
     }
-    let Some(row) = &found.row else { return judge_absent(law, status, live, found) };
+    if found.has_null_key {
+        return Judgement::Park(Parked::new(
+            "a part of its key is null",
+            "Set the key of the row, and make its columns NOT NULL again.",
+        ));
+    }
+    let Some(row) = &found.row else { return judge_absent(law, status, live, found, is_released) };
     let circumstances = Circumstances { minor_unit: law.book.minor_unit, site: law.site, go_live: law.go_live };
     let version = law.rules.version_for(row);
-    // A bill from before the first version may be from before the go-live date, too: any version can tell.
+    // A bill from before the first version may be a draft, or from before the go-live date: any version can tell.
     let (rule, wanted) = match version {
         Ok(rule) => (rule, desired(rule, circumstances, row)),
         Err(parked) => match desired(law.rules.latest(), circumstances, row) {
-            Ok(Wanted::OutOfScope) => (law.rules.latest(), Ok(Wanted::OutOfScope)),
+            Ok(wanted @ (Wanted::OutOfScope | Wanted::Nothing)) => (law.rules.latest(), Ok(wanted)),
             _ => return Judgement::Park(parked),
         },
     };
@@ -110,9 +117,10 @@ pub fn judge(law: &Law<'_>, status: &Status, live: &[LiveEntry], found: &Found) 
 }
 
 /// A bill without row: reversed by the application's or the operator's word, unless the table's policy keeps it.
-fn judge_absent(law: &Law<'_>, status: &Status, live: &[LiveEntry], found: &Found) -> Judgement {
+fn judge_absent(law: &Law<'_>, status: &Status, live: &[LiveEntry], found: &Found, is_released: bool) -> Judgement {
     let operation = found.cause.operation.as_str();
-    if !live.is_empty() && operation != "release" {
+    let is_released = is_released || operation == "release";
+    if !live.is_empty() && !is_released {
         match operation {
             "truncate" if !found.was_deleted => return Judgement::Retain(Retained::Truncate),
             // Our own look again, no word of anybody's.
@@ -132,7 +140,7 @@ fn judge_absent(law: &Law<'_>, status: &Status, live: &[LiveEntry], found: &Foun
     Judgement::Post {
         entries: entries(None, live, found.cause.change_day, &law.book.calendar),
         rule_hash: law.rules.latest().hash.clone(),
-        grounds: if operation == "release" { Grounds::Released } else { Grounds::Absent },
+        grounds: if is_released { Grounds::Released } else { Grounds::Absent },
     }
 }
 

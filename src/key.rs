@@ -11,7 +11,30 @@ pub fn parts(reference_id: &str, key_types: &[String]) -> Option<Vec<String>> {
         _ => serde_json::from_str(reference_id).ok()?,
     };
     let fits = parts.len() == key_types.len() && parts.iter().zip(key_types).all(|(part, of)| can_be(part, of));
-    fits.then_some(parts)
+    // Sessions are in UTC, and PostgreSQL reads no Z after an infinity or BC.
+    let local = |(part, of): (String, &String)| match of.as_str() {
+        "timestamp with time zone" => part.trim_end_matches('Z').replace('T', " "),
+        _ => part,
+    };
+    fits.then(|| parts.into_iter().zip(key_types).map(local).collect())
+}
+
+/// A reference id as a person writes it: a composite key is a JSON array of texts, and blanks in it mean nothing.
+pub fn canonical(reference_id: &str) -> String {
+    match serde_json::from_str::<Vec<String>>(reference_id) {
+        Ok(parts) => {
+            let parts: Vec<String> =
+                parts.into_iter().map(|part| serde_json::Value::String(part).to_string()).collect();
+            format!("[{}]", parts.join(", "))
+        }
+        Err(_) => reference_id.to_string(),
+    }
+}
+
+/// Whether a part of the composite key is null: the vendor let it be, and no row can be found by it.
+pub fn has_null(reference_id: &str, key_types: &[String]) -> bool {
+    key_types.len() > 1
+        && serde_json::from_str::<Vec<Option<String>>>(reference_id).is_ok_and(|parts| parts.contains(&None))
 }
 
 /// Whether a cast of `text` to the type succeeds. Stricter than PostgreSQL: only canonical spellings need to pass.
@@ -20,7 +43,7 @@ fn can_be(text: &str, key_type: &str) -> bool {
         "smallint" => text.parse::<i16>().is_ok(),
         "integer" => text.parse::<i32>().is_ok(),
         "bigint" => text.parse::<i64>().is_ok(),
-        "numeric" => text == "NaN" || is_decimal(text),
+        "numeric" => matches!(text, "NaN" | "Infinity" | "-Infinity") || is_decimal(text),
         "uuid" => is_uuid(text),
         "date" => is_infinity(text) || is_date(text),
         "timestamp with time zone" => {
@@ -50,17 +73,45 @@ fn is_infinity(text: &str) -> bool {
     matches!(text, "infinity" | "-infinity")
 }
 
+/// As PostgreSQL writes dates in JSON: years of four digits and more, and years before Christ. One that is in no calendar fails in
+/// SQL, and parks its bill.
 fn is_date(text: &str) -> bool {
-    text.len() == 10 && chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok()
+    let day = text.strip_suffix(" BC").unwrap_or(text);
+    let parts: Vec<&str> = day.split('-').collect();
+    let digits =
+        |part: &str, least, most| (least..=most).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
+    match parts.as_slice() {
+        // A common date is looked at in full: a batch need not fail for it.
+        [year, _, _] if year.len() == 4 && day.len() == text.len() => {
+            text.len() == 10 && chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok()
+        }
+        [year, month, day] => digits(year, 4, 7) && digits(month, 2, 2) && digits(day, 2, 2),
+        _ => false,
+    }
 }
 
 fn is_timestamp(text: &str) -> bool {
-    text.len() >= 19 && chrono::NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").is_ok()
+    let (moment, era) = text.strip_suffix(" BC").map_or((text, ""), |moment| (moment, " BC"));
+    moment.split_once('T').is_some_and(|(day, time)| {
+        is_date(&format!("{day}{era}")) && chrono::NaiveTime::parse_from_str(time, "%H:%M:%S%.f").is_ok()
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blanks_in_a_composite_key_mean_nothing() {
+        for (written, canonical) in [
+            (r#"["2024","7"]"#, r#"["2024", "7"]"#),
+            (r#" [ "N\u00ba 1" , "a\"b" ] "#, "[\"N\u{ba} 1\", \"a\\\"b\"]"),
+            ("42", "42"),
+            ("[x", "[x"),
+        ] {
+            assert_eq!(super::canonical(written), canonical);
+        }
+    }
 
     #[test]
     fn a_reference_id_that_no_row_can_have_is_told_before_sql_sees_it() {
@@ -78,7 +129,12 @@ mod tests {
             ("", &["character varying"], Some(&[""])),
             ("2024-02-30", &["date"], None),
             ("2024-02-29", &["date"], Some(&["2024-02-29"])),
-            ("2024-02-29T10:00:00.123456Z", &["timestamp with time zone"], Some(&["2024-02-29T10:00:00.123456Z"])),
+            ("2024-02-29T10:00:00.123456Z", &["timestamp with time zone"], Some(&["2024-02-29 10:00:00.123456"])),
+            ("infinityZ", &["timestamp with time zone"], Some(&["infinity"])),
+            ("0044-03-15T10:00:00 BCZ", &["timestamp with time zone"], Some(&["0044-03-15 10:00:00 BC"])),
+            ("0044-03-15 BC", &["date"], Some(&["0044-03-15 BC"])),
+            ("12024-03-15", &["date"], Some(&["12024-03-15"])),
+            ("-Infinity", &["numeric"], Some(&["-Infinity"])),
             ("2024-02-29T10:00:00", &["timestamp with time zone"], None),
             ("8b6bcb3c-3ee7-4f3a-8a3e-3d3a3b3c3d3e", &["uuid"], Some(&["8b6bcb3c-3ee7-4f3a-8a3e-3d3a3b3c3d3e"])),
             ("8b6bcb3c", &["uuid"], None),

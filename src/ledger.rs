@@ -171,7 +171,7 @@ fn status(row: &tokio_postgres::Row) -> Result<Status> {
 
 /// Locks the book against closing, and reads what is closed.
 pub async fn lock_book(ledger: &Session, book: &str) -> Result<Book> {
-    let row = ledger.query_one("SELECT * FROM ledger.lock_book($1)", &[&book]).await.doing("locking the book")?;
+    let row = ledger.query_one("SELECT * FROM ledger.hold_book($1)", &[&book]).await.doing("locking the book")?;
     let currency: Option<String> = row.get("currency");
     let missing = || Error::NotInstalled(format!("the ledger has no book {book}: run `daybook install`"));
     let from: Vec<NaiveDate> = row.get("closed_from");
@@ -199,7 +199,7 @@ pub async fn load_rules(ledger: &Session, book: &str, reference_type: &str) -> R
         ))
     };
     let definitions: Vec<&str> = rows.iter().map(|row| row.get("definition")).collect();
-    let rules = RuleSet::parse(&definitions).map_err(|(version, error)| unusable(version, error.to_string()))?;
+    let mut rules = RuleSet::parse(&definitions).map_err(|(version, error)| unusable(version, error.to_string()))?;
     for (at, (rule, row)) in rules.versions().iter().zip(&rows).enumerate() {
         let valid_from: Option<String> = row.get("valid_from");
         if rule.reference_type != reference_type {
@@ -209,14 +209,17 @@ pub async fn load_rules(ledger: &Session, book: &str, reference_type: &str) -> R
             return Err(unusable(at, "it says another valid_from than it was applied with".into()));
         }
     }
+    let versions = rows.iter().map(|row| row.get::<_, i32>("version").to_string());
+    rules.versions_in_force = versions.collect::<Vec<_>>().join(" ");
     Ok(rules)
 }
 
 /// Compares the versions in force with those at hand (design, rule 8).
 pub async fn check_rules(ledger: &Session, book: &str, rules: &RuleSet) -> Result<()> {
     let reference_type = rules.reference_type();
-    let row = ledger.query_one(sql::POSTING_RULES_HASH, &[&book, &reference_type]).await.doing("comparing the rule")?;
-    match row.get::<_, &str>(0) == rules.hash() {
+    let row =
+        ledger.query_one(sql::POSTING_RULE_VERSIONS, &[&book, &reference_type]).await.doing("comparing the rule")?;
+    match row.get::<_, &str>(0) == rules.versions_in_force {
         true => Ok(()),
         false => Err(Error::DefinitionChanged(reference_type.into())),
     }

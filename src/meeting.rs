@@ -48,6 +48,8 @@ pub type Place = (Option<i64>, Option<u32>, Option<String>);
 pub struct Known {
     pub token: Option<String>,
     pub place: Place,
+    /// Number of the source's last event.
+    pub highest_seq: i64,
 }
 
 /// What the source keeps of its ledger, and where it lives now.
@@ -56,6 +58,7 @@ pub struct Here {
     pub token: Option<String>,
     pub proposed: Option<String>,
     pub place: Place,
+    pub highest_seq: i64,
 }
 
 /// Why source and ledger do not belong together.
@@ -63,6 +66,7 @@ pub struct Here {
 pub enum Parted {
     LedgerKnowsNone,
     OtherToken,
+    OlderSource,
     OtherPlace,
 }
 
@@ -73,6 +77,9 @@ pub fn parted(known: Option<&Known>, here: &Here, same_database: bool) -> Option
     };
     if known.token.is_some() && known.token != here.token && known.token != here.proposed {
         return Some(Parted::OtherToken);
+    }
+    if known.highest_seq > here.highest_seq {
+        return Some(Parted::OlderSource);
     }
     (!same_database && known.place.0.is_some() && known.place != here.place).then_some(Parted::OtherPlace)
 }
@@ -89,6 +96,9 @@ impl Parted {
                 "the ledger knows a source {source_name} of book {book} (database {database}), and this is not the one that it \
                  met last: another database uses the name, or one of the two was restored. A second source takes a name of its \
                  own (daybook install --source)."
+            ),
+            Parted::OlderSource => format!(
+                "the ledger has seen later events of source {source_name} of book {book} than there are: the source was restored."
             ),
             Parted::OtherPlace => format!(
                 "source {source_name} of book {book} is known to live in another database than this one: this is a copy of it, \
@@ -113,8 +123,13 @@ async fn change_over(
         (row.get("system_identifier"), row.get("database_oid"), row.get("timeline"))
     };
     let token: Option<String> = known.get("token");
-    let ledgers = Known { token: token.clone(), place: place(&known) };
-    let ours = Here { token: here.get("token"), proposed: here.get("proposed"), place: place(&here) };
+    let ledgers = Known { token: token.clone(), place: place(&known), highest_seq: known.get("highest_seq") };
+    let ours = Here {
+        token: here.get("token"),
+        proposed: here.get("proposed"),
+        place: place(&here),
+        highest_seq: here.get("highest_seq"),
+    };
     if let Some(parted) = parted((!is_new).then_some(&ledgers), &ours, same_database) {
         let database: Option<String> = known.get("database_name");
         return Err(Error::Strangers(format!(

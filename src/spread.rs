@@ -89,8 +89,15 @@ impl Worker {
         let origin = if is_repair { "repair" } else { "backfill" };
         let chunk = table.enqueue_chunk(&self.source, rules, time_zone, event.progress_key.as_deref(), origin).await;
         let chunk = chunk.map_err(Failure::of_the_table)?;
-        let last = chunk.last.as_ref().or(event.progress_key.as_ref());
-        let parameters: Parameters<'_> = &[&reference_type, &event.seq, &last, &chunk.seen, &chunk.enqueued];
+        if chunk.too_long > 0 {
+            let message = format!(
+                "{} rows of {reference_type} have keys of more than 1,024 bytes, which are not captured: give the table a shorter \
+                 unique key, and attach it by that",
+                chunk.too_long
+            );
+            self.raise("KEYS_TOO_LONG", reference_type, "critical", &message).await?;
+        }
+        let parameters: Parameters<'_> = &[&reference_type, &event.seq, &chunk.progress, &chunk.seen, &chunk.enqueued];
         self.source.execute(sql::KEEP_PROGRESS, parameters).await.doing("noting the progress")?;
         if !chunk.is_last {
             return Ok(false);

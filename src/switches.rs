@@ -105,9 +105,17 @@ pub async fn release(arguments: Release) -> Result<u8> {
     let source = connect_source(&arguments.urls).await?;
     let Release { reference_type, reference_id, .. } = &arguments;
     match reference_id {
-        Some(id) => call(&source, "SELECT daybook.release($1, $2)", &[reference_type, id]).await?,
-        None => call(&source, "SELECT daybook.release_held($1)", &[reference_type]).await?,
+        Some(id) => {
+            call(&source, "SELECT daybook.release($1, $2)", &[reference_type, &crate::key::canonical(id)]).await?;
+            print::line("queued: the bill is reversed by `daybook run`, if it has entries and no row");
+        }
+        None => {
+            call(&source, "SELECT daybook.release_held($1)", &[reference_type]).await?;
+            print::line(
+                "queued: what the brake holds and has no row is reversed by `daybook run`; bills that a policy or a TRUNCATE retained \
+                 are released one by one",
+            );
+        }
     }
-    print::line("queued: what is still without a row is reversed by `daybook run`");
     Ok(0)
 }

@@ -8,14 +8,14 @@
 //! The order is the promise. The row is read after the bill is locked, so whoever posts has read what was committed before
 //! it. The ledger commits before the queue does, so a crash in between repeats the bill, which then has no effect.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::capture::Table;
 use crate::database::{Parameters, Session};
 use crate::error::{Doing, Error, NextStep, Result};
 use crate::journal::{self, Posting};
 use crate::judgement::{Judgement, Law, dead_letter, judge, outcomes, take};
-use crate::ledger::{self, Retained, Scope, Status};
+use crate::ledger::{self, Known, Retained, Scope, Status};
 use crate::posting::Parked;
 use crate::posting::entries::LiveEntry;
 use crate::posting::rule::RuleSet;
@@ -44,6 +44,17 @@ pub struct Worker {
     /// A whole table is enqueued no further while so many of its events wait.
     pub backfill_queue_max: i64,
     pub(crate) tables: HashMap<String, Prepared>,
+}
+
+/// The bills of a claim.
+#[derive(Clone, Copy)]
+struct Batch<'a> {
+    /// With the numbers of their events, in bytewise order: that in which they are locked.
+    bills: &'a BTreeMap<&'a str, Vec<i64>>,
+    /// Those that an operator has released.
+    released: &'a HashSet<&'a str>,
+    /// They are parked for this reason instead of being read.
+    park: Option<&'a Parked>,
 }
 
 /// What synchronising bills has to tell the source.
@@ -145,7 +156,7 @@ impl Worker {
         events: &mut Vec<Event>,
     ) -> Result<Pass, Failure> {
         self.source.begin().await.doing("beginning on the source")?;
-        *events = queue::claim(&self.source, reference_type, claim).await?;
+        *events = queue::claim(&self.source, reference_type, claim).await.map_err(Failure::of_the_table)?;
         if events.is_empty() {
             self.source.commit().await.doing("committing on the source")?;
             return Ok(Pass::default());
@@ -165,7 +176,13 @@ impl Worker {
                 bills.entry(reference_id).or_default().push(event.seq);
             }
         }
-        let Told { letters, alerts } = self.synchronise(reference_type, &bills, park, &mut finished).await?;
+        let released: HashSet<&str> = events
+            .iter()
+            .filter(|event| event.operation == "release")
+            .filter_map(|event| event.reference_id.as_deref())
+            .collect();
+        let batch = Batch { bills: &bills, released: &released, park };
+        let Told { letters, alerts } = self.synchronise(reference_type, batch, &mut finished).await?;
 
         queue::write_dead_letters(&self.source, &self.source_name, reference_type, &letters).await?;
         for Alert { alert_type, severity, message } in &alerts {
@@ -188,7 +205,9 @@ impl Worker {
         let time_zone = book.time_zone;
         if table.is_first {
             // With the batch, so that what is judged by them is judged anew once others are in force.
-            let parameters: Parameters<'_> = &[&reference_type, &rules.hash()];
+            let scope = Scope { book: &self.book, source: &self.source_name, reference_type };
+            let knows = !ledger::known_bills(&self.ledger, scope, Known::All, "", 1).await?.is_empty();
+            let parameters: Parameters<'_> = &[&reference_type, &rules.versions_in_force, &knows];
             self.source.execute(sql::FIRST_RULES, parameters).await.doing("noting the rule")?;
         }
         self.tables.insert(reference_type.into(), Prepared { table, rules, time_zone });
@@ -207,8 +226,7 @@ impl Worker {
     async fn synchronise(
         &self,
         reference_type: &str,
-        bills: &BTreeMap<&str, Vec<i64>>,
-        park: Option<&Parked>,
+        Batch { bills, released, park }: Batch<'_>,
         finished: &mut Vec<Finished>,
     ) -> Result<Told, Failure> {
         let Some(Prepared { table, rules, time_zone }) = self.tables.get(reference_type) else {
@@ -249,7 +267,7 @@ impl Worker {
             let live: Vec<LiveEntry> = status.live_entry_ids.iter().filter_map(|id| live.remove(id)).collect();
             judgements.push(match park {
                 Some(parked) => Judgement::Park(parked.clone()),
-                None => judge(&law, status, &live, found),
+                None => judge(&law, status, &live, found, released.contains(status.reference_id.as_str())),
             });
         }
         self.brake(scope, &mut judgements).await?;

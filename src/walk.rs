@@ -7,6 +7,9 @@ use crate::database::{Session, quote_identifier, quote_literal};
 use crate::error::{Doing, Error, Result};
 use crate::posting::rule::RuleSet;
 
+/// The capture function has the same bound: an index of the queue could not hold much longer keys.
+const KEY_BYTES_MAX: u32 = 1_024;
+
 /// How many keys are enqueued at a time.
 const CHUNK_ROWS: i64 = 2_000;
 
@@ -17,8 +20,10 @@ pub struct Chunk {
     pub seen: i64,
     /// Those of them that were enqueued.
     pub enqueued: i64,
-    /// The parts of the last one, after which the next chunk begins.
-    pub last: Option<Vec<String>>,
+    /// How far the walk has come: the columns that it goes by, and the parts of the last key, after which the next chunk begins.
+    pub progress: Option<Vec<String>>,
+    /// Keys that were left out because they are longer than the queue takes.
+    pub too_long: i64,
     /// Whether the table's end was reached.
     pub is_last: bool,
 }
@@ -31,7 +36,7 @@ impl Table {
         source: &Session,
         rules: &RuleSet,
         time_zone: &str,
-        after: Option<&[String]>,
+        progress: Option<&[String]>,
         origin: &str,
     ) -> Result<Chunk> {
         if self.order_columns.is_empty() {
@@ -41,6 +46,9 @@ impl Table {
             )));
         }
         self.hold_still(source).await?;
+        let order = self.order_columns.join(" ");
+        // A key is told by columns of an index. Where another index has taken over, the walk begins anew.
+        let after = progress.filter(|progress| progress.first() == Some(&order)).map(|progress| &progress[1..]);
         let statement = self.chunk_statement(rules, time_zone, after.is_some());
         let go_live = self.go_live();
         let mut parameters: Vec<&(dyn ToSql + Sync)> =
@@ -51,7 +59,12 @@ impl Table {
         let row = source.query_one(&statement, &parameters).await.doing("enqueueing the table's bills")?;
         source.forget(&statement);
         let seen: i64 = row.get(0);
-        Ok(Chunk { seen, enqueued: row.get(1), last: row.get(2), is_last: seen < CHUNK_ROWS })
+        let last: Option<Vec<String>> = row.get(2);
+        let progress = match last {
+            Some(last) => Some(std::iter::once(order).chain(last).collect()),
+            None => progress.map(<[String]>::to_vec),
+        };
+        Ok(Chunk { seen, enqueued: row.get(1), progress, too_long: row.get(3), is_last: seen < CHUNK_ROWS })
     }
 
     /// Parameters: $1 source, $2 reference type, $3 origin, $4 rows, $5 go-live date, $6… the parts of the key to go on after.
@@ -77,9 +90,11 @@ impl Table {
                  SELECT {key} AS id, {scope} AS is_in_scope, ARRAY[{texts}] AS place FROM {table} AS bill {beyond} \
                  ORDER BY {order} LIMIT $4) AS p), \
              enqueued AS (INSERT INTO daybook.sync_queue (source, reference_type, reference_id, operation, origin) \
-                 SELECT $1, $2, id, 'synchronise', $3 FROM page WHERE is_in_scope ORDER BY n RETURNING seq) \
+                 SELECT $1, $2, id, 'synchronise', $3 FROM page WHERE is_in_scope AND octet_length(id) <= {KEY_BYTES_MAX} \
+             ORDER BY n RETURNING seq) \
              SELECT (SELECT count(*) FROM page), (SELECT count(*) FROM enqueued), \
-                    (SELECT place FROM page ORDER BY n DESC LIMIT 1)",
+                    (SELECT place FROM page ORDER BY n DESC LIMIT 1), \
+                    (SELECT count(*) FROM page WHERE octet_length(id) > {KEY_BYTES_MAX})",
             key = self.key_expression,
             scope = self.scope_expression(rules, time_zone),
             table = self.qualified_name,
@@ -100,7 +115,7 @@ impl Table {
             let zone = quote_literal(rule.time_zone.as_deref().unwrap_or(time_zone));
             expressions.push(match at.map(|at| self.column_types[at]) {
                 Some(DATE | TIMESTAMP) => format!("coalesce({column} >= $5::date, true)"),
-                Some(TIMESTAMPTZ) => format!("coalesce({column} >= timezone({zone}, $5::date::timestamp), true)"),
+                Some(TIMESTAMPTZ) => format!("coalesce({column} >= timezone({zone}, ($5::date - 1)::timestamp), true)"),
                 _ => "true".into(),
             });
         }

@@ -2,8 +2,7 @@
 --          empty brings nothing.
 -- Touches: sync_source, sync_queue; the catalog, read only.
 WITH present AS (
-    SELECT s.relation, s.partitions AS before,
-           (SELECT array_agg(part::oid ORDER BY part::oid) FROM daybook.relation_parts(s.relation) AS part) AS now
+    SELECT s.relation, s.partitions AS before, daybook.partition_triggers(s.relation) AS now
     FROM daybook.sync_source AS s
     JOIN pg_class AS c ON c.oid = s.relation AND c.relkind = 'p'
     WHERE s.suspended_at IS NULL
@@ -17,4 +16,5 @@ INSERT INTO daybook.sync_queue (source, reference_type, operation, origin)
 SELECT source, reference_type, 'reconcile', 'repair'
 FROM changed
 WHERE NOT before <@ now
-   OR EXISTS (SELECT FROM unnest(now) AS part WHERE part <> ALL (before) AND pg_relation_size(part) > 0)
+   OR EXISTS (SELECT FROM pg_trigger AS t
+              WHERE t.oid = ANY (now) AND t.oid <> ALL (before) AND pg_relation_size(t.tgrelid) > 0)

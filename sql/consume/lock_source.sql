@@ -1,6 +1,6 @@
 -- Purpose: what the ledger knows of a source, held until the meeting is over. Inputs: $1 book, $2 source.
 -- Touches: row lock in ledger.sources.
-SELECT system_identifier, database_oid, timeline, database_name, token::text, gen_random_uuid()::text AS next_token
+SELECT system_identifier, database_oid, timeline, database_name, highest_seq, token::text, gen_random_uuid()::text AS next_token
 FROM ledger.sources
 WHERE book = $1 AND source = $2
 FOR UPDATE

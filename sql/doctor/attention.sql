@@ -4,6 +4,7 @@ SELECT jsonb_build_object(
     'source', (SELECT config_value FROM daybook.sync_configuration WHERE config_key = 'source_name'),
     'book', (SELECT config_value FROM daybook.sync_configuration WHERE config_key = 'book'),
     'token', (SELECT token FROM daybook.ledger_meeting),
+    'highest_seq', (SELECT last_value FROM daybook.sync_queue_seq_seq),
     'proposed', (SELECT proposed FROM daybook.ledger_meeting),
     'alerts', (SELECT coalesce(jsonb_agg(jsonb_build_object('alert_id', alert_id, 'alert_type', alert_type, 'cause', cause,
                                                             'state', state, 'message', message) ORDER BY alert_id), '[]')

@@ -6,7 +6,7 @@ SELECT jsonb_build_object(
     'rules', (SELECT coalesce(jsonb_agg(jsonb_build_object('reference_type', reference_type, 'definition', definition)
                                         ORDER BY reference_type, valid_from), '[]')
               FROM ledger.posting_rules WHERE book = $1 AND replaced_at IS NULL),
-    'known', (SELECT jsonb_build_object('token', token, 'database_name', coalesce(database_name, ''), 'timeline', timeline,
+    'known', (SELECT jsonb_build_object('token', token, 'highest_seq', highest_seq, 'database_name', coalesce(database_name, ''), 'timeline', timeline,
                                         'system_identifier', system_identifier, 'database_oid', database_oid::bigint)
               FROM ledger.sources WHERE book = $1 AND source = $2),
     'retained', (SELECT coalesce(jsonb_agg(jsonb_build_object('reference_type', reference_type, 'because', retained_because,

@@ -72,7 +72,7 @@ SELECT coalesce(jsonb_agg(jsonb_build_object(
                AND has_function_privilege('public', p.oid, 'EXECUTE')
         FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang WHERE p.oid = s.function) END,
     'partitions_changed', s.is_there AND s.relkind = 'p' AND s.partitions IS DISTINCT FROM
-        (SELECT array_agg(part::oid ORDER BY part::oid) FROM daybook.relation_parts(s.relation) AS part),
+        daybook.partition_triggers(s.relation),
     'inheriting_tables', (SELECT coalesce(jsonb_agg(format('%I.%I', n.nspname, c.relname)), '[]')
                           FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
                           WHERE i.inhparent = s.relation AND s.relkind = 'r'),

@@ -232,6 +232,7 @@ pub struct Attention {
     pub source: Option<String>,
     pub book: Option<String>,
     pub token: Option<String>,
+    pub highest_seq: i64,
     pub proposed: Option<String>,
     pub alerts: Vec<Alert>,
     pub parked: Vec<ParkedBills>,
@@ -272,6 +273,7 @@ pub struct RuleText {
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct KnownSource {
     pub token: Option<String>,
+    pub highest_seq: i64,
     pub database_name: String,
     pub system_identifier: Option<i64>,
     pub database_oid: Option<u32>,

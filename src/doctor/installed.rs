@@ -94,6 +94,20 @@ const fn guard(table: &'static str, name: &'static str, function: &'static str) 
     Guard { table, name, event: KEEP, level: "STATEMENT", function, kind: KEEP_KIND, new_table: None }
 }
 
+/// Of what may change row by row, and never be emptied.
+const fn truncate_guard(table: &'static str) -> Guard {
+    const BEFORE_TRUNCATE: i16 = 2 + 32;
+    Guard {
+        table,
+        name: "refuse_truncate",
+        event: "BEFORE TRUNCATE",
+        level: "STATEMENT",
+        function: "ledger.refuse_truncate",
+        kind: BEFORE_TRUNCATE,
+        new_table: None,
+    }
+}
+
 const fn row_guard(table: &'static str, name: &'static str, function: &'static str) -> Guard {
     Guard { table, name, event: KEEP_ROWS, level: "ROW", function, kind: KEEP_ROWS_KIND, new_table: None }
 }
@@ -121,6 +135,9 @@ const LEDGER_GUARDS: &[Guard] = &[
     row_guard("ledger.books", "guard_book", "ledger.guard_book"),
     row_guard("ledger.accounts", "guard_account", "ledger.guard_account"),
     row_guard("ledger.posting_rules", "guard_posting_rule", "ledger.guard_posting_rule"),
+    truncate_guard("ledger.accounts"),
+    truncate_guard("ledger.posting_rules"),
+    truncate_guard("ledger.periods"),
     guard("ledger.period_log", "refuse_change", "ledger.refuse_change"),
 ];
 

@@ -277,7 +277,7 @@ const CONSUMERS_FUNCTIONS: &[&str] = &[
     "resolve_alert",
     "make_audit_log_partitions",
     "capture_is_whole",
-    "lock_book",
+    "hold_book",
 ];
 
 /// Our functions are for our roles alone, and the consumer may call those that it needs.

@@ -24,11 +24,13 @@ pub fn meeting(source: &Server, ledger: &Server, attention: &Attention, book: &B
     let known = book.known.as_ref().map(|known| Known {
         token: known.token.clone(),
         place: (known.system_identifier, known.database_oid, known.timeline.clone()),
+        highest_seq: known.highest_seq,
     });
     let here = Here {
         token: attention.token.clone(),
         proposed: attention.proposed.clone(),
         place: (Some(source.system_identifier), Some(source.database_oid), Some(source.timeline.clone())),
+        highest_seq: attention.highest_seq,
     };
     let name = attention.source.clone().unwrap_or_default();
     let Some(parted) = parted(known.as_ref(), &here, is_one_database(source, ledger)) else {

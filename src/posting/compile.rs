@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use chrono::NaiveDate;
+use chrono::{Datelike, NaiveDate};
 use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
 use toml::Spanned;
@@ -54,7 +54,7 @@ impl RuleSet {
         }
         match versions.is_empty() {
             true => Err((0, RuleError { line: 1, reason: "there is no version".into() })),
-            false => Ok(RuleSet { versions }),
+            false => Ok(RuleSet { versions, versions_in_force: String::new() }),
         }
     }
 }
@@ -369,7 +369,9 @@ impl Compiler<'_> {
 
 fn day(text: &str) -> Compiled<NaiveDate> {
     NaiveDate::parse_from_str(text, "%Y-%m-%d")
-        .map_err(|_| format!("valid_from {text:?} is no day, such as \"2024-04-01\""))
+        .ok()
+        .filter(|day| (1..=9999).contains(&day.year()))
+        .ok_or_else(|| format!("valid_from {text:?} is no day, such as \"2024-04-01\""))
 }
 
 fn check_reference_type(name: &str) -> Compiled<()> {

@@ -251,6 +251,12 @@ fn evaluate(
             }
         }
     };
+    if value.normalize().scale() > minor_unit {
+        return Err(Parked::new(
+            format!("{} has more decimals than the {minor_unit} of the currency", definition.name),
+            format!("Correct the rule {}: round it to the currency's unit.", rule.reference_type),
+        ));
+    }
     // Sums stay far below what a Decimal holds.
     if value.abs() >= AMOUNT_MAX { Err(too_large()) } else { Ok(value) }
 }

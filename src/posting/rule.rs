@@ -187,14 +187,11 @@ impl Rule {
 #[derive(Debug, Clone)]
 pub struct RuleSet {
     pub(super) versions: Vec<Rule>,
+    /// Their numbers in the ledger, in order, by which two sets are compared; empty where they come from files.
+    pub versions_in_force: String,
 }
 
 impl RuleSet {
-    /// The versions' hashes, in order: two sets judge alike if these agree.
-    pub fn hash(&self) -> String {
-        self.versions.iter().map(|rule| rule.hash.as_str()).collect::<Vec<_>>().join(" ")
-    }
-
     pub fn reference_type(&self) -> &str {
         &self.latest().reference_type
     }

@@ -56,7 +56,7 @@ impl Arguments {
         match (&self.reference_type, &self.reference_id, self.entry, self.event) {
             (Some(reference_type), Some(reference_id), None, None) => Ok(Question::Bill {
                 reference_type: reference_type.to_ascii_uppercase(),
-                reference_id: reference_id.clone(),
+                reference_id: crate::key::canonical(reference_id),
             }),
             (None, None, Some(entry), None) => Ok(Question::Entry(entry)),
             (None, None, None, Some(event)) => Ok(Question::Event(event)),

@@ -28,7 +28,13 @@ pub async fn apply(Apply { of: OneFile { urls, file }, replace }: Apply) -> Resu
     let site = Site::connect(&urls).await?;
     let rule = site.rule(&file).await?;
     site.with(&rule).await?;
-    if let Ok(Relation { name, filter_columns: Some(filter), key, .. }) = Relation::of(&site.source, &rule).await {
+    // Where another source of the book has the table, nothing is known of it here.
+    let here = site.source.query_opt(include_str!("../../sql/rules/relation.sql"), &[&rule.reference_type]).await;
+    let attached = match here.map_err(not_readable)? {
+        Some(_) => Some(Relation::of(&site.source, &rule).await?),
+        None => None,
+    };
+    if let Some(Relation { name, filter_columns: Some(filter), key, .. }) = attached {
         let stray =
             rule.column_names().into_iter().filter(|column| !filter.iter().chain(&key).any(|known| known == column));
         let stray: Vec<&str> = stray.collect();

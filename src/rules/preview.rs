@@ -87,7 +87,7 @@ pub async fn preview(OneFile { urls, file }: OneFile) -> Result<u8> {
     ));
     if in_closed > 0 {
         print::line(format_args!(
-            "{in_closed} of them belong to closed periods: those stay as they are, and the entries go to the first open day, marked late"
+            "{in_closed} of them belong to closed periods: those stay as they are, and the entries are posted today, or on the first open day after it"
         ));
     }
     let mut table = Table::new();

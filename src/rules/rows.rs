@@ -33,12 +33,24 @@ impl Relation {
         let sql = include_str!("../../sql/rules/relation.sql");
         let row = source.query_opt(sql, &[&rule.reference_type]).await.map_err(not_readable)?;
         if let Some(row) = row {
-            return Ok(Relation {
-                name: row.get(0),
-                key: row.get(1),
-                filter_columns: Some(row.get(2)),
-                go_live: row.get(3),
-            });
+            let (name, key): (String, Vec<String>) = (row.get(0), row.get(1));
+            let same = "SELECT $1::text IS NULL OR to_regclass($1) = to_regclass($2)";
+            let same = source.query_one(same, &[&rule.table, &name]).await.map_err(|error| {
+                Error::Usage(format!(
+                    "table {}: {}",
+                    rule.table.clone().unwrap_or_default(),
+                    crate::error::explain(&error)
+                ))
+            })?;
+            if !same.get::<_, bool>(0) || !(rule.key.is_empty() || rule.key == key) {
+                return Err(Error::Usage(format!(
+                    "{} is attached to {name} by its key {}, and the rule names another table or key: correct it, or choose another \
+                     reference_type",
+                    rule.reference_type,
+                    key.join(", ")
+                )));
+            }
+            return Ok(Relation { name, key, filter_columns: Some(row.get(2)), go_live: row.get(3) });
         }
         let Some(table) = rule.table.clone().filter(|_| !rule.key.is_empty()) else {
             return Err(Error::Usage(format!(
@@ -46,7 +58,9 @@ impl Relation {
                 rule.reference_type
             )));
         };
-        let found = source.query_one("SELECT to_regclass($1)::text", &[&table]).await;
+        let found =
+            "SELECT (SELECT oid::regclass::text FROM pg_class WHERE oid = to_regclass($1) AND relkind IN ('r', 'p'))";
+        let found = source.query_one(found, &[&table]).await;
         match found.map_err(|error| Error::Usage(format!("table {table}: {}", crate::error::explain(&error))))?.get(0) {
             Some(name) => Ok(Relation { name, key: rule.key.clone(), filter_columns: None, go_live: None }),
             None => Err(Error::Usage(format!(

@@ -31,6 +31,9 @@ async fn a_crash_between_the_ledgers_commit_and_the_acknowledgement_repeats_with
     clinic.configure("retry_delay_seconds", "0").await;
     let sql = "CREATE FUNCTION public.crash() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'crash' USING ERRCODE = '57P02'; END$$;
                CREATE TRIGGER crash BEFORE INSERT ON daybook.sync_audit_log FOR EACH ROW EXECUTE FUNCTION public.crash();";
+    clinic.write("INSERT INTO pharmacy_bills (id, total_amount) VALUES (1000, 1)").await; // not the first event of its table
+    clinic.drain().await;
+    clinic.dba.batch_execute("TRUNCATE daybook.sync_audit_log").await.expect("forgets it");
     let id = pharmacy_bill(&clinic, "2024-03-05").await;
     clinic.dba.batch_execute(sql).await.expect("plants the crash");
     assert_eq!(clinic.drain_for(Duration::from_millis(500)).await.unfinished, 1);

@@ -1,5 +1,6 @@
 //! The promises, each kept by a test whose name states it, against real PostgreSQL servers that the tests start themselves.
 
+mod attack;
 mod backfill;
 mod bad_input;
 mod belonging;

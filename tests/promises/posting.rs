@@ -216,7 +216,7 @@ async fn a_close_that_commits_while_a_batch_waits_is_respected() {
     let close = async {
         let waiting =
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
-                       AND query LIKE '%lock_book%'";
+                       AND query LIKE '%hold_book%'";
         let started = std::time::Instant::now();
         while clinic.text(waiting).await == "0" {
             assert!(started.elapsed().as_secs() < 10, "the batch waits for the book");

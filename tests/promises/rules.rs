@@ -240,7 +240,9 @@ async fn a_new_version_leaves_the_past_and_a_replaced_one_is_previewed_and_judge
     assert_eq!(row("4200").as_deref(), Some("|4200|-60.00|-10.00|50.00|"), "{preview}");
     assert_eq!(row("4201").as_deref(), Some("|4201|0.00|-50.00|-50.00|"), "{preview}");
     assert_eq!(clinic.ledger_text("SELECT count(*) FROM ledger.journal_entries").await, "3", "a preview posts nothing");
-    done(&["rules", "apply", file.path()], &url);
+    let part = "bills of LAB with effective dates from 2024-04-01 on are posted already";
+    fails(&["rules", "apply", file.path()], &url, 2, part);
+    done(&["rules", "apply", file.path(), "--replace"], &url);
     assert!(done(&["rules", "apply", file.path()], &url).contains("nothing to do"));
     clinic.drain().await;
     for (id, account) in [(1, "4200"), (2, "4201"), (3, "4201")] {

@@ -153,6 +153,18 @@ async fn a_trigger_that_was_disabled_or_is_missing_on_a_partition_is_alerted() {
     assert_eq!(clinic.text(alerts).await, "");
 }
 
+/// A schema that needs quoting, and is the only one of that name in another spelling.
+#[tokio::test]
+async fn a_table_in_a_quoted_schema_is_detached_without_trace() {
+    let clinic = Clinic::new().await;
+    let sql = r#"CREATE SCHEMA "Cabinet"; CREATE TABLE "Cabinet"."Honoraires" (id int PRIMARY KEY, m numeric);
+        SELECT daybook.attach('"Cabinet"."Honoraires"', 'HONORAIRES', ARRAY['id'], ARRAY['m']);
+        SELECT daybook.detach('"Cabinet"."Honoraires"')"#;
+    clinic.dba.batch_execute(sql).await.expect("attaches and detaches");
+    let left = "SELECT has_schema_privilege('daybook_consumer', 'Cabinet', 'USAGE')::text || (SELECT count(*) FROM daybook.sync_source WHERE reference_type = 'HONORAIRES')";
+    assert_eq!(clinic.text(left).await, "false0");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn posting_is_paused_and_goes_on_while_capture_never_stops() {
     let clinic = Clinic::new().await;

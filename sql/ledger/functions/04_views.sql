@@ -17,8 +17,14 @@ CREATE OR REPLACE VIEW ledger.reference_balances AS
     GROUP BY e.book, e.source, e.reference_type, e.reference_id, l.account_code
     HAVING sum(l.debit) <> sum(l.credit);
 
--- Entries that a closed period moved: their effective date says when they belong, their posting date when they count.
+-- Entries that came after the close of the period that they belong to, by their effective date; marked late are those that would have
+-- been posted there. A correction is posted on the day of the change anyway.
 CREATE OR REPLACE VIEW ledger.late_entries AS
-    SELECT book, source, reference_type, reference_id, id AS entry_id, kind, effective_date, posting_date, total, posted_at
-    FROM ledger.journal_entries
-    WHERE late;
+    SELECT e.book, e.source, e.reference_type, e.reference_id, e.id AS entry_id, e.kind, e.effective_date, e.posting_date, e.total,
+           e.posted_at, e.late
+    FROM ledger.journal_entries AS e
+    WHERE e.late
+       OR EXISTS (SELECT FROM ledger.periods AS p
+                  JOIN ledger.period_log AS l ON l.book = p.book AND l.first_day = p.first_day AND l.state <> 'open'
+                  WHERE p.book = e.book AND e.effective_date BETWEEN p.first_day AND p.last_day AND p.state <> 'open'
+                    AND l.logged_at < e.posted_at);

@@ -19,9 +19,14 @@ $$;
 CREATE OR REPLACE FUNCTION ledger.guard_account() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF (TG_OP = 'DELETE' OR (OLD.book, OLD.account_code, OLD.account_type)
-                            IS DISTINCT FROM (NEW.book, NEW.account_code, NEW.account_type))
-       AND EXISTS (SELECT FROM ledger.journal_lines AS l JOIN ledger.journal_entries AS e ON e.id = l.entry_id
+    IF TG_OP = 'UPDATE' THEN
+        IF (OLD.book, OLD.account_code, OLD.account_type) = (NEW.book, NEW.account_code, NEW.account_type) THEN
+            RETURN NEW;
+        END IF;
+    END IF;
+    -- Whoever is posting holds the book FOR SHARE, and commits first.
+    PERFORM FROM ledger.books AS b WHERE b.book = OLD.book FOR UPDATE;
+    IF EXISTS (SELECT FROM ledger.journal_lines AS l JOIN ledger.journal_entries AS e ON e.id = l.entry_id
                    WHERE e.book = OLD.book AND l.account_code = OLD.account_code) THEN
         RAISE EXCEPTION 'account % of book % has lines: its code and type stay, and it cannot be deleted',
             OLD.account_code, OLD.book
@@ -48,6 +53,14 @@ BEGIN
 END
 $$;
 
+CREATE OR REPLACE FUNCTION ledger.refuse_truncate() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'TRUNCATE on ledger.% is refused: the journal depends on it', TG_TABLE_NAME
+        USING ERRCODE = 'integrity_constraint_violation', HINT = 'Delete what no entry needs, row by row.';
+END
+$$;
+
 DO $triggers$
 DECLARE
     guard record;
@@ -57,6 +70,9 @@ BEGIN
             ('books',         'guard_book',         'BEFORE UPDATE OR DELETE', 'ROW'),
             ('accounts',      'guard_account',      'BEFORE UPDATE OR DELETE', 'ROW'),
             ('posting_rules', 'guard_posting_rule', 'BEFORE UPDATE OR DELETE', 'ROW'),
+            ('accounts',      'refuse_truncate',    'BEFORE TRUNCATE', 'STATEMENT'),
+            ('posting_rules', 'refuse_truncate',    'BEFORE TRUNCATE', 'STATEMENT'),
+            ('periods',       'refuse_truncate',    'BEFORE TRUNCATE', 'STATEMENT'),
             ('period_log',    'refuse_change',      'BEFORE UPDATE OR DELETE OR TRUNCATE', 'STATEMENT')
         ) AS g (table_name, function_name, event, level)
         WHERE NOT EXISTS (SELECT FROM pg_trigger AS t

@@ -16,7 +16,10 @@ BEGIN
     WHERE s.book = asked_book AND s.state = 'parked'
     ORDER BY s.parked_at LIMIT 100;
 
-    IF to_regclass('daybook.sync_queue') IS NOT NULL THEN
+    -- Ours, and not somebody's of the same name: this runs with the owner's rights.
+    IF (SELECT count(*) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE n.nspname = 'daybook' AND c.relname IN ('sync_queue', 'sync_configuration') AND c.relkind = 'r'
+          AND n.nspowner = 'daybook_owner'::regrole AND c.relowner = 'daybook_owner'::regrole) = 2 THEN
         EXECUTE 'SELECT config_value FROM daybook.sync_configuration WHERE config_key = ''source_name''
                  AND EXISTS (SELECT FROM daybook.sync_configuration WHERE config_key = ''book'' AND config_value = $1)'
             INTO here USING asked_book;
@@ -49,7 +52,7 @@ DECLARE
     unfinished text[];
 BEGIN
     IF (close_period.first_day <= close_period.last_day) IS NOT TRUE
-       OR NOT isfinite(close_period.first_day) OR NOT isfinite(close_period.last_day) THEN
+       OR close_period.first_day < '0001-01-01' OR close_period.last_day >= '9999-12-31' THEN
         RAISE EXCEPTION 'a period goes from a first day to a last day that is not before it'
             USING HINT = 'Such as 2024-03-01 and 2024-03-31.';
     ELSIF (close_period.state IN ('soft', 'hard')) IS NOT TRUE THEN
@@ -93,6 +96,7 @@ BEGIN
             USING HINT = 'Mend what is parked and let the queue run empty; or force => true with a reason: what comes later is '
                          || 'posted on the first open day, marked late. All of it: SELECT ledger.unfinished_business(book).';
     END IF;
+    UPDATE ledger.books AS b SET closings = closings + 1 WHERE b.book = close_period.book;
     INSERT INTO ledger.periods AS p (book, first_day, last_day, state)
     VALUES (close_period.book, close_period.first_day, close_period.last_day, close_period.state)
     ON CONFLICT (book, first_day) DO UPDATE SET state = excluded.state;
@@ -121,6 +125,7 @@ BEGIN
         RAISE EXCEPTION 'period % to % is closed for good', present.first_day, present.last_day
             USING HINT = 'A hard closed period stays so. Corrections are posted on the first open day, marked late.';
     END IF;
+    UPDATE ledger.books AS b SET closings = closings + 1 WHERE b.book = present.book;
     DELETE FROM ledger.periods AS p WHERE p.book = present.book AND p.first_day = present.first_day;
     INSERT INTO ledger.period_log (book, first_day, last_day, state, reason, forced)
     VALUES (present.book, present.first_day, present.last_day, 'open', trim(reopen_period.reason), false);

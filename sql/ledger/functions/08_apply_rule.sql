@@ -3,7 +3,8 @@
 --          enqueues the table's bills by itself, as soon as it sees that the versions have changed.
 -- Inputs:  definition   the TOML text, and in valid_from the day that it names (null: from the beginning); it was validated by
 --                       `daybook rules apply`, which calls this
---          replace      whether a version of the same day may be replaced, which judges past bills anew
+--          replace      whether posted bills may be judged anew: by a version that replaces that of the same day, or that begins
+--                       before the last of them
 -- Returns whether anything changed. Touches: books (row lock), posting_rules.
 CREATE OR REPLACE FUNCTION ledger.apply_rule(
     book text, reference_type text, definition text, valid_from date DEFAULT NULL, replace boolean DEFAULT false
@@ -26,8 +27,18 @@ BEGIN
     ELSIF present.book IS NOT NULL AND NOT apply_rule.replace THEN
         RAISE EXCEPTION 'a version of rule % that is valid from % is in force already', apply_rule.reference_type,
             CASE WHEN isfinite(first_day) THEN first_day::text ELSE 'the beginning' END
-            USING HINT = 'Give the new one a later valid_from, so that past bills stay as they are; or replace it, which '
-                         || 'judges its bills anew: look at `daybook rules preview` first, then `daybook rules apply --replace`.';
+            USING HINT = 'Give the new one a valid_from after the bills that are posted; or replace it, which judges its '
+                         || 'bills anew: look at `daybook rules preview` first, then `daybook rules apply --replace`.';
+    END IF;
+    IF NOT apply_rule.replace
+       AND EXISTS (SELECT FROM ledger.posting_rules AS r
+                   WHERE r.book = apply_rule.book AND r.reference_type = apply_rule.reference_type AND r.replaced_at IS NULL)
+       AND EXISTS (SELECT FROM ledger.journal_entries AS e
+                   WHERE e.book = apply_rule.book AND e.reference_type = apply_rule.reference_type AND e.effective_date >= first_day) THEN
+        RAISE EXCEPTION 'bills of % with effective dates from % on are posted already, and would be judged anew',
+            apply_rule.reference_type, first_day
+            USING HINT = 'Give the version a valid_from after them; or look at `daybook rules preview`, then `daybook rules apply '
+                         || '--replace`.';
     END IF;
     UPDATE ledger.posting_rules AS r SET replaced_at = clock_timestamp(), replaced_by = session_user
     WHERE r.book = present.book AND r.reference_type = present.reference_type AND r.version = present.version;

@@ -11,3 +11,7 @@ CREATE TABLE ledger.period_log (
     logged_by text NOT NULL DEFAULT session_user,
     CHECK (NOT forced OR reason IS NOT NULL)
 );
+
+ALTER TABLE ledger.periods ADD CONSTRAINT days_of_four_digit_years CHECK (first_day >= '0001-01-01' AND last_day < '9999-12-31');
+-- Counts what closes and reopens: who posts from an older snapshot fails on the changed row instead of missing it.
+ALTER TABLE ledger.books ADD COLUMN closings bigint NOT NULL DEFAULT 0;

@@ -14,6 +14,7 @@ CREATE TABLE ledger.sources (
     rejoined_at       timestamptz,
     rejoined_by       text,
     rejoined_because  text,
+    highest_seq       bigint NOT NULL DEFAULT 0, -- the number of its last event; it never goes back but by a restoration
     reported_at       timestamptz,
     queued            bigint NOT NULL DEFAULT 0,
     queued_examples   text[] NOT NULL DEFAULT '{}', -- reference type and id of some

@@ -4,7 +4,8 @@
 ALTER TABLE ledger.posting_rules
     DROP CONSTRAINT posting_rules_pkey,
     ADD COLUMN version integer NOT NULL DEFAULT 1 CHECK (version >= 1),
-    ADD COLUMN valid_from date NOT NULL DEFAULT '-infinity' CHECK (valid_from < 'infinity'),
+    ADD COLUMN valid_from date NOT NULL DEFAULT '-infinity' 
+        CHECK (valid_from = '-infinity' OR valid_from BETWEEN '0001-01-01' AND '9999-12-31'),
     ADD COLUMN replaced_at timestamptz,
     ADD COLUMN replaced_by text,
     ADD PRIMARY KEY (book, reference_type, version);

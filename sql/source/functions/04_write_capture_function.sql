@@ -36,7 +36,10 @@ END';
                       string_agg(format('NEW.%I', f.c), ', ' ORDER BY f.position))
         INTO nothing_watched_changed
         FROM unnest(definition.filter_columns) WITH ORDINALITY AS f (c, position)
-        HAVING count(*) > 0;
+        -- A virtual column has no value in a trigger: then every update is an event.
+        HAVING count(*) > 0 AND NOT EXISTS (
+            SELECT FROM pg_attribute AS a
+            WHERE a.attrelid = definition.relation AND a.attname = ANY (definition.filter_columns) AND a.attgenerated = 'v');
 
         RETURN format($template$DECLARE
     old_key text;

@@ -27,6 +27,7 @@ CREATE OR REPLACE FUNCTION daybook.attach(
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $attach$
 #variable_conflict use_column
 DECLARE
+    lock_timeout_before text := current_setting('lock_timeout');
     wanted daybook.sync_source;
     present daybook.sync_source;
     part regclass;
@@ -55,7 +56,6 @@ BEGIN
        OR (s.reference_type = attach.reference_type AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = s.relation));
     wanted.go_live := nullif(coalesce(attach.go_live, present.go_live), '-infinity');
     wanted.on_delete := coalesce(attach.on_delete, present.on_delete, 'reverse');
-    SELECT array_agg(part::oid ORDER BY part::oid) INTO wanted.partitions FROM daybook.relation_parts(attach.relation) AS part;
     is_as_wanted :=
        (present.relation, present.source, present.relation_name, present.reference_type, present.key_columns,
         present.key_types, present.filter_columns, present.capture_mode, present.go_live, present.on_delete)
@@ -79,13 +79,13 @@ BEGIN
 
     UPDATE daybook.sync_source AS s SET relation = attach.relation WHERE s.relation = present.relation;
     INSERT INTO daybook.sync_source (relation, relation_name, source, reference_type, key_columns, key_types,
-                                     filter_columns, capture_mode, go_live, on_delete, partitions)
+                                     filter_columns, capture_mode, go_live, on_delete)
     VALUES (wanted.relation, wanted.relation_name, wanted.source, wanted.reference_type, wanted.key_columns,
-            wanted.key_types, wanted.filter_columns, wanted.capture_mode, wanted.go_live, wanted.on_delete, wanted.partitions)
+            wanted.key_types, wanted.filter_columns, wanted.capture_mode, wanted.go_live, wanted.on_delete)
     ON CONFLICT (relation) DO UPDATE
         SET relation_name = excluded.relation_name, key_columns = excluded.key_columns,
             key_types = excluded.key_types, filter_columns = excluded.filter_columns, go_live = excluded.go_live,
-            on_delete = excluded.on_delete, partitions = excluded.partitions;
+            on_delete = excluded.on_delete;
     PERFORM daybook.write_capture_function(attach.relation);
 
     -- Row triggers are cloned to partitions, statement triggers are not. No UPDATE OF and no WHEN: they would make the
@@ -104,6 +104,9 @@ BEGIN
         EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER daybook_capture, '
                        || 'ENABLE ALWAYS TRIGGER daybook_capture_truncate', part);
     END LOOP;
+
+    UPDATE daybook.sync_source AS s SET partitions = daybook.partition_triggers(attach.relation)
+    WHERE s.relation = attach.relation;
 
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO daybook_consumer',
                    (SELECT nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -128,5 +131,6 @@ BEGIN
         RAISE NOTICE '% is attached as %; bills from before are posted when they change, or all by `daybook backfill`',
             attach.relation, attach.reference_type;
     END IF;
+    PERFORM set_config('lock_timeout', lock_timeout_before, true);
 END
 $attach$;

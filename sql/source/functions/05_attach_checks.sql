@@ -14,6 +14,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = relation AND tgname = trigger_name)
 $$;
 
+-- The OIDs of our row triggers on a partitioned table and its partitions: another one wherever a partition was attached.
+CREATE OR REPLACE FUNCTION daybook.partition_triggers(attached regclass) RETURNS oid[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(array_agg(t.oid ORDER BY t.oid), '{}')
+    FROM daybook.relation_parts(attached) AS part
+    JOIN pg_trigger AS t ON t.tgrelid = part AND t.tgname = 'daybook_capture'
+$$;
+
 -- Whether a trigger of ours stands on the table and its partitions and fires always.
 CREATE OR REPLACE FUNCTION daybook.capture_is_whole(attached regclass, trigger_name text) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -32,15 +40,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                        WHERE NOT has_column_privilege('daybook_consumer', attached, c, 'SELECT'))
 $$;
 
--- Waits for the lock no longer than told, so that writers do not queue up behind us.
+-- Waits for the lock no longer than told, so that writers do not queue up behind us. The short lock_timeout stays for what follows
+-- while the lock is held, until the caller puts back the one from before.
 CREATE OR REPLACE FUNCTION daybook.lock_relation(relation regclass, lock_mode text, longest_wait interval) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    before text := current_setting('lock_timeout');
 BEGIN
     PERFORM set_config('lock_timeout', (extract(epoch FROM longest_wait) * 1000)::bigint::text, true);
     EXECUTE format('LOCK TABLE %s IN %s MODE', relation, lock_mode);
-    PERFORM set_config('lock_timeout', before, true);
 EXCEPTION WHEN lock_not_available THEN
     RAISE EXCEPTION 'somebody is using %, and its lock was not free within %; nothing was changed', relation, longest_wait
         USING ERRCODE = 'lock_not_available',

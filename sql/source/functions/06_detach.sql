@@ -12,6 +12,7 @@ CREATE OR REPLACE FUNCTION daybook.detach(
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $detach$
 #variable_conflict use_column
 DECLARE
+    lock_timeout_before text := current_setting('lock_timeout');
     definition daybook.sync_source;
     unfinished bigint;
     parked bigint;
@@ -48,7 +49,7 @@ BEGIN
                  FROM pg_attribute
                  WHERE attrelid = detach.relation AND attnum > 0 AND NOT attisdropped);
         IF NOT EXISTS (SELECT FROM daybook.sync_source AS s JOIN pg_class AS c ON c.oid = s.relation
-                       WHERE c.relnamespace = schema_name::text::regnamespace AND s.relation <> detach.relation) THEN
+                       WHERE c.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = schema_name) AND s.relation <> detach.relation) THEN
             EXECUTE format('REVOKE USAGE ON SCHEMA %I FROM daybook_consumer', schema_name);
         END IF;
     END IF;
@@ -69,5 +70,6 @@ BEGIN
     UPDATE daybook.sync_alerts SET state = 'resolved', resolved_at = clock_timestamp()
     WHERE cause = definition.reference_type AND state <> 'resolved';
     DELETE FROM daybook.sync_source AS s WHERE s.relation = detach.relation;
+    PERFORM set_config('lock_timeout', lock_timeout_before, true);
 END
 $detach$;

@@ -7,9 +7,19 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     new_seq bigint;
+    canonical_id text := enqueue.reference_id;
 BEGIN
+    -- A composite key is a JSON array, and blanks in it mean nothing.
+    IF (SELECT cardinality(s.key_columns) > 1 FROM daybook.sync_source AS s WHERE s.reference_type = enqueue.reference_type) THEN
+        BEGIN
+            canonical_id := canonical_id::jsonb::text;
+        EXCEPTION WHEN OTHERS THEN
+            RAISE EXCEPTION 'the id of a bill of % is a JSON array of texts', enqueue.reference_type
+                USING HINT = 'Such as ["2024", "17"].';
+        END;
+    END IF;
     INSERT INTO daybook.sync_queue (source, reference_type, reference_id, operation, origin)
-    SELECT s.source, s.reference_type, enqueue.reference_id, enqueue.operation, enqueue.origin
+    SELECT s.source, s.reference_type, canonical_id, enqueue.operation, enqueue.origin
     FROM daybook.sync_source AS s
     WHERE s.reference_type = enqueue.reference_type AND enqueue.reference_id IS NOT NULL
     RETURNING seq INTO new_seq;

@@ -11,6 +11,7 @@ GRANT INSERT, UPDATE, DELETE ON daybook.sync_queue TO daybook_consumer;
 GRANT INSERT ON daybook.sync_audit_log TO daybook_consumer;
 GRANT INSERT, UPDATE ON daybook.sync_dead_letter, daybook.sync_alerts TO daybook_consumer;
 GRANT INSERT, UPDATE, DELETE ON daybook.sync_system_health TO daybook_consumer;
+GRANT SELECT ON SEQUENCE daybook.sync_queue_seq_seq TO daybook_consumer, daybook_reader;
 GRANT UPDATE ON daybook.ledger_meeting TO daybook_consumer;
 GRANT UPDATE (rules, partitions, reconciled_at) ON daybook.sync_source TO daybook_consumer;
 
@@ -43,8 +44,8 @@ BEGIN
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO daybook_controller', function_to_call);
     END LOOP;
     -- A view's functions run with the rights of whoever looks at it.
-    GRANT EXECUTE ON FUNCTION daybook.capture_is_whole(regclass, text), daybook.relation_parts(regclass)
-        TO daybook_consumer, daybook_reader;
+    GRANT EXECUTE ON FUNCTION daybook.capture_is_whole(regclass, text), daybook.relation_parts(regclass),
+        daybook.partition_triggers(regclass) TO daybook_consumer, daybook_reader;
     -- `daybook doctor` looks with the rights of either.
     GRANT EXECUTE ON FUNCTION daybook.capture_function_body(regclass), daybook.key_expression(text, text[])
         TO daybook_consumer, daybook_reader;

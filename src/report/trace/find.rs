@@ -89,7 +89,8 @@ pub async fn nothing_known(trace: &Trace, ledger: &mut Client) -> Result<String>
     let sql = include_str!("../../../sql/report/bills_of_reference.sql");
     let others = bills(&ledger, sql, &[reference_type, reference_id, &none, &none]).await?;
     match others.is_empty() {
-        true => line.push_str("check type and id; `daybook status` lists the attached tables"),
+        true => line.push_str("check type and id (a composite key is a JSON array of texts); `daybook status` lists the attached tables. A row that was never \
+             captured, such as one from before the go-live date, is not known either"),
         false => line.push_str(&format!("another one is: add {}", choices(&others))),
     }
     for note in &trace.notes {

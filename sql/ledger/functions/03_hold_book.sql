@@ -2,7 +2,8 @@
 -- Inputs: the book. Touches: FOR SHARE on the row of books until the transaction ends.
 -- Runs as daybook_owner, so that the consumer needs no right to change books. Its second query has a snapshot of its own,
 -- taken after the wait for the lock: it sees what was closed meanwhile.
-CREATE OR REPLACE FUNCTION ledger.lock_book(
+DROP FUNCTION IF EXISTS ledger.lock_book(text); -- consumers of the first version, which know no policies, stop here
+CREATE OR REPLACE FUNCTION ledger.hold_book(
     locked_book text, OUT currency text, OUT minor_unit smallint, OUT time_zone text,
     OUT closed_from date[], OUT closed_to date[]
 )
