@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio_postgres::Client;
 
-use crate::consumer::connect_worker;
+use crate::connecting::connect_worker;
 use crate::error::{Doing, Error, Result};
 use crate::options::Urls;
 use crate::print;

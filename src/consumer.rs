@@ -12,10 +12,9 @@ use backon::BackoffBuilder;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::database::{Session, Side, connect_as_consumer};
-use crate::error::{Doing, Error, NextStep, Result, explain};
+use crate::connecting::{Both, connect_both, connect_worker, raise_alert};
+use crate::error::{Doing, Error, NextStep, Result};
 use crate::housekeeping::Housekeeper;
-use crate::meeting::meet;
 use crate::options::Databases;
 use crate::posting::Parked;
 use crate::queue::{self, Claim, Event};
@@ -195,65 +194,6 @@ async fn work(mut shared: Shared, index: usize) {
         let pause = delay.next().unwrap_or(Duration::from_secs(5));
         let _ = tokio::time::timeout(pause, shared.stop.wait_for(|stop| *stop)).await;
     }
-}
-
-/// Both sides, having met.
-struct Both {
-    source: Session,
-    ledger: Session,
-    settings: Settings,
-    same_cluster: bool,
-    same_database: bool,
-}
-
-/// Connects to both sides, which meet.
-async fn connect_both(options: &Databases) -> Result<Both> {
-    let source = connect_as_consumer(Side::Source, &options.source).await?;
-    let ledger = connect_as_consumer(Side::Ledger, &options.ledger).await?;
-    let settings = Settings::load(&source).await?;
-    if let Some(name) = options.name.as_ref().filter(|name| **name != settings.source_name) {
-        return Err(Error::Strangers(format!(
-            "daybook.toml calls it source {name}, and the database there is source {}: correct the URL or the name",
-            settings.source_name
-        )));
-    }
-    let (here, there) = (place(&source).await?, place(&ledger).await?);
-    let same_cluster = here.0 == there.0;
-    if let Err(error) = meet(&source, &ledger, &settings.book, &settings.source_name, here == there).await {
-        if matches!(error, Error::Strangers(_)) {
-            raise_alert(&source, "STRANGERS", &settings.source_name, &error.to_string()).await;
-        }
-        return Err(error);
-    }
-    source
-        .execute("SELECT daybook.resolve_alert('STRANGERS', $1)", &[&settings.source_name])
-        .await
-        .doing("resolving an alert")?;
-    Ok(Both { source, ledger, settings, same_cluster, same_database: here == there })
-}
-
-/// A worker with its connections, and the settings of its source.
-pub async fn connect_worker(options: &Databases) -> Result<(Worker, Settings)> {
-    let Both { source, ledger, settings, same_cluster, .. } = connect_both(options).await?;
-    let flusher = match same_cluster {
-        true => None,
-        false => {
-            let flusher = connect_as_consumer(Side::Source, &options.source).await?;
-            flusher.batch_execute("SET synchronous_commit = on").await.doing("setting up the flusher")?;
-            Some(flusher)
-        }
-    };
-    Ok((Worker::new(source, ledger, flusher, &settings), settings))
-}
-
-/// A running server: its cluster, started at its microsecond. A copy of a cluster has the same identifier, and not the same start.
-type Server = (i64, chrono::DateTime<chrono::Utc>);
-
-/// The running server that a session is on, and its database there.
-async fn place(session: &Session) -> Result<(Server, String)> {
-    let sql = "SELECT system_identifier, pg_postmaster_start_time(), current_database()::text FROM pg_control_system()";
-    let row = session.query_one(sql, &[]).await.doing("asking which cluster this is")?;
-    Ok(((row.get(0), row.get(1)), row.get(2)))
 }
 
 /// Goes from table to table until told to stop. Returns an error where the connections are to be made anew.
@@ -441,13 +381,6 @@ const TABLE_UNREADABLE: &str = "TABLE_UNREADABLE";
 async fn raise_table_alert(worker: &Worker, reference_type: &str, why: &str) {
     let message = format!("the bills of {reference_type} cannot be synchronised: {why}");
     raise_alert(&worker.source, TABLE_UNREADABLE, reference_type, &message).await;
-}
-
-async fn raise_alert(source: &Session, alert_type: &str, cause: &str, message: &str) {
-    let sql = "SELECT daybook.raise_alert($1, $2, 'critical', $3)";
-    if let Err(error) = source.execute(sql, &[&alert_type, &cause, &message]).await {
-        tracing::error!(cause, "could not raise an alert: {}; it says: {message}", explain(&error));
-    }
 }
 
 async fn resolve_table_alert(worker: &Worker, reference_type: &str) -> Result<()> {

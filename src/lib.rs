@@ -19,7 +19,7 @@
 //! | [`supervise`] | several sources in one process |
 //! | [`error`] | one map from error to what happens next |
 //! | [`settings`], [`options`], [`database`], [`sql`] | settings, connection strings, sessions, statements |
-//! | [`meeting`] | whether source and ledger are still those that knew each other |
+//! | [`connecting`], [`meeting`] | both sides of a consumer, and whether they are still those that knew each other |
 //! | [`rules`], [`periods`], [`chart`], [`backfill`], [`switches`] | what accountants and DBAs decide, as commands |
 //! | [`install`], [`identity`], [`status`], [`doctor`] | what the commands of these names do |
 //! | [`report`] | where a number came from, what the accounts amount to, the journal in other programs' formats |
@@ -29,6 +29,7 @@
 pub mod backfill;
 pub mod capture;
 pub mod chart;
+pub mod connecting;
 pub mod consumer;
 pub mod database;
 pub mod demo;

@@ -6,7 +6,8 @@ mod lives;
 
 use std::time::Duration;
 
-use daybook::consumer::{self, connect_worker};
+use daybook::connecting::connect_worker;
+use daybook::consumer;
 use daybook::queue::Claim;
 
 use crate::command_line::{run, url};
