@@ -107,7 +107,7 @@ fn read(file: &std::path::Path) -> Result<Vec<Account>> {
         let line = at + 2;
         let account = record.map_err(|error| {
             Error::Usage(format!(
-                "{place}: line {line}: {error}. The first line is account_code,account_name,account_type"
+                "{place}: line {line}: {error}. The first line is account_code,account_name,account_type; separated by commas, in UTF-8"
             ))
         })?;
         if accounts.iter().any(|other| other.account_code == account.account_code) {

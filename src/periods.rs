@@ -109,7 +109,9 @@ async fn ledger(place: &Where) -> Result<(Client, String)> {
 }
 
 fn refused(error: tokio_postgres::Error) -> Error {
-    let told = explain(&error);
+    // The functions speak to psql; here it is options.
+    let told = explain(&error).replace("force => true with a reason", "--force with --reason");
+    let told = told.replace("reason => '...', which", "--reason ..., which");
     match error.code().map(|state| state.code()) {
         Some("P0001") => Error::Usage(told),
         Some("42501") => {

@@ -62,7 +62,8 @@ async fn closing_is_refused_while_bills_are_parked_or_queued_and_forced_only_wit
     fails(&close, &url, 2, "LAB 7 of source main is queued since");
     clinic.drain().await;
     fails(&close, &url, 2, "LAB 7 of source main is parked: LAB 7: column payment_mode holds a text of 6 characters");
-    fails(&[&close[..], &["--force"]].concat(), &url, 2, "forcing takes a reason");
+    fails(&[&close[..], &["--force"]].concat(), &url, 2, "forcing takes a reason (--reason ..., which is kept");
+    fails(&close, &url, 2, "or --force with --reason");
     done(&[&close[..], &["--force", "--reason", "the gift is known"]].concat(), &url);
     assert_eq!(
         clinic.ledger_text("SELECT forced || ' ' || reason FROM ledger.period_log").await,

@@ -197,7 +197,7 @@ async fn a_table_is_suspended_and_resumed_from_the_command_line_by_either_name()
     clinic.write("BEGIN; INSERT INTO lab_bills (id, amount, invoice_number) VALUES (1, 10, 'A')").await; // a lock that nobody waits for
     assert!(crate::rules::done(&["suspend", "lab_bills"], &url).contains("LAB is suspended"));
     clinic.write("COMMIT; INSERT INTO lab_bills (id, amount, invoice_number) VALUES (2, 20, 'A')").await;
-    assert!(crate::rules::done(&["resume", "LAB"], &url).contains("all of public.lab_bills is being synchronised"));
+    assert!(crate::rules::done(&["resume", "lab"], &url).contains("all of public.lab_bills is being synchronised"));
     clinic.drain().await;
     clinic.assert_ledger_equals_bills().await;
     crate::rules::fails(&["suspend", "nowhere"], &url, 2, "no attached table is called nowhere");
