@@ -64,6 +64,8 @@ pub struct Found {
     pub cause: Cause,
     /// Whether the application itself said last that the bill is gone.
     pub was_deleted: bool,
+    /// Whether a TRUNCATE of the table is still queued.
+    pub truncate_waits: bool,
     /// Whether two rows have this key.
     pub ambiguous: bool,
     /// Whether a part of its key is null, so that its row cannot be told from others.
@@ -226,14 +228,17 @@ pub fn read_expression(column: &MappedColumn, zone: &str) -> String {
 const LATEST_EVENT: &str = "(SELECT * FROM daybook.sync_queue AS q WHERE q.reference_type = $1 \
     AND q.reference_id = k.reference_id ORDER BY q.seq DESC LIMIT 1)";
 
-/// The cause, and whether the application itself said last that the bill is gone, however many of our own events follow.
+/// The cause; whether the application itself said last that the bill is gone, however many of our own events follow; and whether a
+/// TRUNCATE of the table waits to be told to its bills, so that a row may be gone by it although the bill's event is older.
 const CAUSE_COLUMNS: &str = "e.seq, e.operation, e.origin, e.xid::text, e.enqueued_at, \
     timezone($2, e.enqueued_at)::date, e.session_user_name, e.application_name, \
     CASE WHEN e.operation IN ('truncate', 'synchronise') \
          THEN coalesce((SELECT w.operation = 'delete' FROM daybook.sync_queue AS w \
                         WHERE w.reference_type = $1 AND w.reference_id = k.reference_id AND w.origin = 'trigger' \
                         ORDER BY w.seq DESC LIMIT 1), false) \
-         ELSE e.operation = 'delete' END";
+         ELSE e.operation = 'delete' END, \
+    EXISTS (SELECT FROM daybook.sync_queue AS t \
+            WHERE t.reference_type = $1 AND t.reference_id IS NULL AND t.operation = 'truncate')";
 
 /// Puts the rows of a read into the places that they name, counted from 1.
 fn places(rows: Vec<Row>, places: usize, columns: usize) -> Result<Vec<Found>> {
@@ -250,7 +255,7 @@ fn places(rows: Vec<Row>, places: usize, columns: usize) -> Result<Vec<Found>> {
 }
 
 fn found_of(row: &Row, columns: usize) -> Found {
-    const FIRST_COLUMN: usize = 11;
+    const FIRST_COLUMN: usize = 12;
     let values = || (FIRST_COLUMN..FIRST_COLUMN + columns).map(|at| row.get(at)).collect();
     Found {
         row: row.get::<_, bool>(1).then(values),
@@ -265,6 +270,7 @@ fn found_of(row: &Row, columns: usize) -> Found {
             application_name: row.get(9),
         },
         was_deleted: row.get(10),
+        truncate_waits: row.get(11),
         ambiguous: false,
         has_null_key: false,
     }

@@ -123,6 +123,7 @@ fn judge_absent(law: &Law<'_>, status: &Status, live: &[LiveEntry], found: &Foun
     if !live.is_empty() && !is_released {
         match operation {
             "truncate" if !found.was_deleted => return Judgement::Retain(Retained::Truncate),
+            _ if found.truncate_waits && !found.was_deleted => return Judgement::Retain(Retained::Truncate),
             // Our own look again, no word of anybody's.
             "synchronise" if !found.was_deleted => {
                 if let Some(because) = status.retained_because {

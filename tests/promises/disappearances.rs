@@ -276,3 +276,23 @@ async fn partitions_that_come_and_go_are_noticed_although_they_leave_no_event() 
     );
     assert_eq!(clinic.ledger_text("SELECT count(*) FROM ledger.journal_entries").await, "155");
 }
+
+/// An update that was queued before the TRUNCATE, and is read after it while nobody has come to the TRUNCATE yet.
+#[tokio::test]
+async fn an_update_that_is_read_after_a_truncate_reverses_nothing() {
+    let clinic = Clinic::new().await;
+    lab_bills(&clinic, 3).await;
+    clinic.write("UPDATE lab_bills SET amount = amount + 1; DELETE FROM lab_bills WHERE id = 3").await;
+    clinic.write("TRUNCATE lab_bills").await;
+    let busy = crate::harness::Cluster::shared().admin(&clinic.database).await;
+    let hold = "BEGIN; SELECT FROM daybook.sync_queue WHERE operation = 'truncate' FOR UPDATE";
+    busy.batch_execute(hold).await.expect("another worker holds it");
+    assert_eq!(clinic.drain_for(Duration::from_millis(500)).await.unfinished, 1);
+    busy.batch_execute("ROLLBACK").await.expect("lets it go");
+    clinic.drain().await;
+    assert_eq!(clinic.balances("LAB", "1").await, "1000 1.00, 4200 -1.00");
+    assert_eq!(clinic.balances("LAB", "2").await, "1000 2.00, 4200 -2.00");
+    assert_eq!(clinic.balances("LAB", "3").await, "", "its own DELETE is the application's word");
+    let kept = "SELECT string_agg(reference_id, ' ' ORDER BY reference_id) FROM ledger.sync_master_status WHERE retained_because = 'truncate'";
+    assert_eq!(clinic.ledger_text(kept).await, "1 2");
+}
