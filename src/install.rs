@@ -146,6 +146,9 @@ impl Script {
                 explain(&error)
             ))
         })?;
+        // From here on tables of ours may be altered that the application writes to through its triggers: it would queue up behind
+        // us, and not for longer than behind attach.
+        client.batch_execute("SET lock_timeout = '800ms'").await.doing("installing")?;
         for (path, sql) in self.bootstrap() {
             run_file(client, path, sql).await?;
         }
@@ -155,7 +158,7 @@ impl Script {
         let report = runner
             .run_async(client)
             .await
-            .map_err(|error| Error::NotInstalled(format!("migrating schema {}: {error}", self.schema)))?;
+            .map_err(|error| Error::NotInstalled(format!("migrating schema {}: {error}; nothing was changed. After a lock timeout, try again at a quieter moment", self.schema)))?;
         for (path, sql) in self.functions {
             run_file(client, path, sql).await?;
         }
