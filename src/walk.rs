@@ -46,8 +46,8 @@ impl Table {
             )));
         }
         self.hold_still(source).await?;
-        let order = self.order_columns.join(" ");
-        // A key is told by columns of an index. Where another index has taken over, the walk begins anew.
+        let order = self.walking_order();
+        // Where another index has taken over, or a column orders otherwise since it was retyped, the walk begins anew.
         let after = progress.filter(|progress| progress.first() == Some(&order)).map(|progress| &progress[1..]);
         let statement = self.chunk_statement(rules, time_zone, after.is_some());
         let go_live = self.go_live();
@@ -67,6 +67,18 @@ impl Table {
         Ok(Chunk { seen, enqueued: row.get(1), progress, too_long: row.get(3), is_last: seen < CHUNK_ROWS })
     }
 
+    /// By what the walk goes: the columns of an index, with their types.
+    fn walking_order(&self) -> String {
+        let columns =
+            self.order_columns.iter().map(|name| format!("{} {}", quote_identifier(name), self.key_type(name)));
+        columns.collect::<Vec<_>>().join(", ")
+    }
+
+    fn key_type(&self, name: &String) -> &str {
+        let at = self.key_columns.iter().position(|key| key == name);
+        at.and_then(|at| self.key_types.get(at)).map_or("text", String::as_str)
+    }
+
     /// Parameters: $1 source, $2 reference type, $3 origin, $4 rows, $5 go-live date, $6… the parts of the key to go on after.
     fn chunk_statement(&self, rules: &RuleSet, time_zone: &str, goes_on: bool) -> String {
         let named = |name: &String| format!("bill.{}", quote_identifier(name));
@@ -75,13 +87,10 @@ impl Table {
         let beyond = match goes_on {
             false => String::new(),
             true => {
-                let of = |name: &String| {
-                    let at = self.key_columns.iter().position(|key| key == name);
-                    at.and_then(|at| self.key_types.get(at)).map_or("text", String::as_str)
-                };
                 let parts = self.order_columns.iter().enumerate();
                 // A parameter is a text; the cast makes it the column's own type, which the index knows.
-                let parts = parts.map(|(at, name)| format!("${}::text::{}", at + 6, of(name))).collect::<Vec<_>>();
+                let parts =
+                    parts.map(|(at, name)| format!("${}::text::{}", at + 6, self.key_type(name))).collect::<Vec<_>>();
                 format!("WHERE ({order}) > ({})", parts.join(", "))
             }
         };

@@ -305,6 +305,20 @@ async fn a_backfill_during_which_another_unique_index_takes_over_skips_no_key() 
     assert_eq!(posted, "6000", "reconciled: {reconciled}");
 }
 
+/// Texts order otherwise than numbers: 10 comes before 9.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_during_which_the_key_is_retyped_skips_no_key() {
+    let clinic = Clinic::new().await;
+    odd(&clinic, "a int PRIMARY KEY, b int", "UNIQUE (b)", "'a'", "").await;
+    fill_odd(&clinic, 12000).await;
+    let (mut worker, _) = connect_worker(&clinic.options(1)).await.expect("connects");
+    worker.pass("LAB", &Claim::Due { events_max: 1 }, None).await.map_err(|f| f.error).expect("the first chunk");
+    dba(&clinic, "ALTER TABLE odd ALTER a TYPE text").await;
+    clinic.drain().await;
+    let posted = "SELECT count(DISTINCT reference_id) FROM ledger.journal_entries";
+    assert_eq!(clinic.ledger_text(posted).await, "12000");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backfill_during_which_a_narrower_key_takes_over_ends() {
     let clinic = Clinic::new().await;
