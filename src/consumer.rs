@@ -70,12 +70,12 @@ pub async fn run(options: Databases, shutdown: impl Future<Output = ()>) -> Resu
             () = &mut shutdown => break,
             () = tokio::time::sleep(HOUSEKEEPING_INTERVAL) => {
                 crew.replace_the_fallen(&housekeeper).await;
-                housekeeper.keep_house(crew.finished()).await;
+                housekeeper.keep_house(crew.finished()).await?;
             }
         }
     }
     let finished = crew.finish().await;
-    housekeeper.keep_house(finished).await;
+    housekeeper.keep_house(finished).await?;
     housekeeper.leave().await;
     tracing::info!("ended, after the batches under way");
     Ok(())
@@ -92,7 +92,7 @@ pub async fn drain(options: Databases, timeout: Duration) -> Result<Drained> {
     let ended = loop {
         if Instant::now() >= next_housekeeping {
             crew.replace_the_fallen(&housekeeper).await;
-            housekeeper.keep_house(crew.finished()).await;
+            housekeeper.keep_house(crew.finished()).await?;
             next_housekeeping = Instant::now() + HOUSEKEEPING_INTERVAL;
         }
         match housekeeper.queue_is_empty().await {
@@ -109,7 +109,7 @@ pub async fn drain(options: Databases, timeout: Duration) -> Result<Drained> {
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
     let finished = crew.finish().await;
-    housekeeper.keep_house(finished).await;
+    housekeeper.keep_house(finished).await?;
     housekeeper.leave().await;
     let count = "SELECT (SELECT count(*) FROM daybook.sync_dead_letter WHERE resolved_at IS NULL),
                         (SELECT count(*) FROM daybook.sync_queue JOIN daybook.sync_source USING (reference_type))";

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::database::{Parameters, Session, Side, connect_as_consumer};
-use crate::error::{Doing, Result, explain};
+use crate::error::{Doing, Error, Result, explain};
 use crate::ledger::{Known, Scope, known_bills};
 use crate::meeting::meet;
 use crate::options::Databases;
@@ -81,13 +81,19 @@ impl Housekeeper {
         Ok(row.doing("looking whether the queue is empty")?.get(0))
     }
 
-    /// Gives a sign of life with the number of events finished so far; what fails is only logged, and tried again next time.
-    pub async fn keep_house(&mut self, finished: u64) {
+    /// Gives a sign of life with the number of events finished so far; what fails is only logged, and tried again next time. Fails where
+    /// source and ledger no longer belong together: then nothing may be posted.
+    pub async fn keep_house(&mut self, finished: u64) -> Result<()> {
         self.finished = i64::try_from(finished).unwrap_or(i64::MAX);
-        if let Err(error) = self.try_to_keep_house().await {
-            tracing::warn!("housekeeping: {error}");
-            self.reconnect().await;
+        match self.try_to_keep_house().await {
+            Err(error @ Error::Strangers(_)) => return Err(error),
+            Err(error) => {
+                tracing::warn!("housekeeping: {error}");
+                self.reconnect().await;
+            }
+            Ok(()) => {}
         }
+        Ok(())
     }
 
     /// Meets again, so that a dump or a copy of either side soon has an old token.
