@@ -6,8 +6,9 @@
 
 use std::time::{Duration, Instant};
 
+use daybook::address::parse_url;
 use daybook::consumer;
-use daybook::database::{Side, connect, parse_url};
+use daybook::database::{Side, connect};
 use daybook::identity::Wishes;
 use daybook::install::install;
 use daybook::options::Databases;

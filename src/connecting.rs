@@ -1,11 +1,18 @@
 //! Connecting to consume: both sides, which meet, and what a worker needs besides.
 
+use std::time::Duration;
+
+use backon::BackoffBuilder;
+
 use crate::database::{Session, Side, connect_as_consumer};
 use crate::error::{Doing, Error, Result, explain};
 use crate::meeting::meet;
 use crate::options::Databases;
 use crate::settings::Settings;
 use crate::synchronise::Worker;
+
+/// Longest pause between two attempts to connect.
+pub const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Both sides, having met.
 pub struct Both {
@@ -17,30 +24,56 @@ pub struct Both {
     pub same_database: bool,
 }
 
-/// Connects to both sides, which meet.
+/// The pauses between attempts to connect: exponential, with jitter, without end.
+pub fn pauses() -> impl Iterator<Item = Duration> {
+    backon::ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(PAUSE_MAX)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+/// Connects to both sides, which meet. Where the ledger is away, or belongs to another source, the source is told.
 pub async fn connect_both(options: &Databases) -> Result<Both> {
-    let source = connect_as_consumer(Side::Source, &options.source).await?;
-    let ledger = connect_as_consumer(Side::Ledger, &options.ledger).await?;
+    let source = connect_as_consumer(Side::Source, &options.source, Settings::STATEMENT_TIMEOUT).await?;
     let settings = Settings::load(&source).await?;
+    source.limit_statements(settings.statement_timeout).await.doing("setting up the session")?;
     if let Some(name) = options.name.as_ref().filter(|name| **name != settings.source_name) {
         return Err(Error::Strangers(format!(
             "daybook.toml calls it source {name}, and the database there is source {}: correct the URL or the name",
             settings.source_name
         )));
     }
+    let name = &settings.source_name;
+    let ledger = match connect_as_consumer(Side::Ledger, &options.ledger, settings.statement_timeout).await {
+        Ok(ledger) => ledger,
+        Err(error) => {
+            raise_alert(&source, LEDGER_UNREACHABLE, name, &error.to_string()).await;
+            return Err(error);
+        }
+    };
     let (here, there) = (place(&source).await?, place(&ledger).await?);
-    let same_cluster = here.0 == there.0;
-    if let Err(error) = meet(&source, &ledger, &settings.book, &settings.source_name, here == there).await {
+    let (same_cluster, same_database) = (here.0 == there.0, here == there);
+    meet_again(&source, &ledger, &settings, same_database).await?;
+    Ok(Both { source, ledger, settings, same_cluster, same_database })
+}
+
+const LEDGER_UNREACHABLE: &str = "LEDGER_UNREACHABLE";
+const STRANGERS: &str = "STRANGERS";
+
+/// The two meet; who does not belong is alerted, and what kept them from meeting before is over.
+pub async fn meet_again(source: &Session, ledger: &Session, settings: &Settings, same_database: bool) -> Result<()> {
+    let name = &settings.source_name;
+    if let Err(error) = meet(source, ledger, &settings.book, name, same_database).await {
         if matches!(error, Error::Strangers(_)) {
-            raise_alert(&source, "STRANGERS", &settings.source_name, &error.to_string()).await;
+            raise_alert(source, STRANGERS, name, &error.to_string()).await;
         }
         return Err(error);
     }
-    source
-        .execute("SELECT daybook.resolve_alert('STRANGERS', $1)", &[&settings.source_name])
-        .await
-        .doing("resolving an alert")?;
-    Ok(Both { source, ledger, settings, same_cluster, same_database: here == there })
+    let over = "SELECT daybook.resolve_alert(alert_type, $1) FROM unnest($2::text[]) AS alert_type";
+    source.execute(over, &[name, &vec![STRANGERS, LEDGER_UNREACHABLE]]).await.doing("resolving an alert")?;
+    Ok(())
 }
 
 /// A worker with its connections, and the settings of its source.
@@ -49,7 +82,7 @@ pub async fn connect_worker(options: &Databases) -> Result<(Worker, Settings)> {
     let flusher = match same_cluster {
         true => None,
         false => {
-            let flusher = connect_as_consumer(Side::Source, &options.source).await?;
+            let flusher = connect_as_consumer(Side::Source, &options.source, settings.statement_timeout).await?;
             flusher.batch_execute("SET synchronous_commit = on").await.doing("setting up the flusher")?;
             Some(flusher)
         }

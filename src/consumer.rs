@@ -4,15 +4,15 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use backon::BackoffBuilder;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::connecting::{Both, connect_both, connect_worker, raise_alert};
+use crate::connecting::{PAUSE_MAX, connect_both, connect_worker, pauses, raise_alert};
 use crate::error::{Doing, Error, NextStep, Result};
 use crate::housekeeping::Housekeeper;
 use crate::options::Databases;
@@ -58,16 +58,40 @@ impl Clone for Shared {
     }
 }
 
-/// Consumes until `shutdown`, then finishes the batches under way. Fails only where the first connections fail: later the
-/// workers wait for servers that are away.
+/// Consumes until `shutdown`, then finishes the batches under way. Whatever is away or wrong meanwhile, it stays, says what it
+/// waits for, and goes on by itself: fails only where waiting cannot help, for what it was told cannot be.
 pub async fn run(options: Databases, shutdown: impl Future<Output = ()>) -> Result<()> {
-    let workers = options.workers;
-    let (mut crew, mut housekeeper) = Crew::start(options).await?;
-    tracing::info!(workers, "posting, until a signal");
     tokio::pin!(shutdown);
+    let mut pauses = pauses();
+    loop {
+        let started = Instant::now();
+        let error = match run_once(options.clone(), shutdown.as_mut()).await {
+            Ok(()) => return Ok(()),
+            Err(error @ Error::Usage(_)) => return Err(error),
+            Err(error) => error,
+        };
+        tracing::warn!("waiting: {error}");
+        if started.elapsed() > PAUSE_MAX {
+            pauses = crate::connecting::pauses();
+        }
+        tokio::select! {
+            () = shutdown.as_mut() => return Ok(()),
+            () = tokio::time::sleep(pauses.next().unwrap_or(PAUSE_MAX)) => {}
+        }
+    }
+}
+
+/// Connects and consumes, until `shutdown` or until nothing can go on.
+async fn run_once(options: Databases, mut shutdown: Pin<&mut impl Future<Output = ()>>) -> Result<()> {
+    let workers = options.workers;
+    let (mut crew, mut housekeeper) = tokio::select! {
+        () = shutdown.as_mut() => return Ok(()),
+        started = Crew::start(options) => started?,
+    };
+    tracing::info!(workers, "posting, until a signal");
     loop {
         tokio::select! {
-            () = &mut shutdown => break,
+            () = shutdown.as_mut() => break,
             () = tokio::time::sleep(HOUSEKEEPING_INTERVAL) => {
                 crew.replace_the_fallen(&housekeeper).await;
                 housekeeper.keep_house(crew.finished()).await?;
@@ -100,7 +124,7 @@ pub async fn drain(options: Databases, timeout: Duration) -> Result<Drained> {
             Ok(false) => {}
             Err(error) => {
                 tracing::warn!("{error}");
-                housekeeper.reconnect().await;
+                housekeeper.reconnect().await?;
             }
         }
         if started.elapsed() >= timeout {
@@ -129,8 +153,7 @@ struct Crew {
 impl Crew {
     async fn start(options: Databases) -> Result<(Crew, Housekeeper)> {
         // Both sides once, and their meeting, so that a wrong URL is told at once and not only in the log.
-        let Both { source, ledger, settings, same_database, .. } = connect_both(&options).await?;
-        let housekeeper = Housekeeper::new(options.clone(), source, ledger, settings, same_database);
+        let housekeeper = Housekeeper::new(options.clone(), connect_both(&options).await?);
         let (stop, stopped) = watch::channel(false);
         let events = Arc::new(AtomicU64::new(0));
         let shared = Shared { options, stop: stopped, events: events.clone() };
@@ -172,26 +195,18 @@ impl Crew {
 
 /// A worker, for life: connects, consumes, and connects again when a connection is lost.
 async fn work(mut shared: Shared, index: usize) {
-    let delays = || {
-        backon::ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(100))
-            .with_max_delay(Duration::from_secs(5))
-            .with_jitter()
-            .without_max_times()
-            .build()
-    };
-    let mut delay = delays();
+    let mut delays = pauses();
     while !*shared.stop.borrow() {
         match connect_worker(&shared.options).await {
             Ok((worker, settings)) => {
-                delay = delays();
+                delays = pauses();
                 if let Err(error) = consume(&mut shared, worker, settings, index).await {
                     tracing::warn!(worker = index, "connecting again after: {error}");
                 }
             }
             Err(error) => tracing::warn!(worker = index, "waiting: {error}"),
         }
-        let pause = delay.next().unwrap_or(Duration::from_secs(5));
+        let pause = delays.next().unwrap_or(PAUSE_MAX);
         let _ = tokio::time::timeout(pause, shared.stop.wait_for(|stop| *stop)).await;
     }
 }
@@ -205,7 +220,7 @@ async fn consume(shared: &mut Shared, mut worker: Worker, mut settings: Settings
     while !*shared.stop.borrow() {
         if settings_read.elapsed() >= HOUSEKEEPING_INTERVAL {
             settings = Settings::load(&worker.source).await?;
-            worker.heed(&settings);
+            worker.heed(&settings).await?;
             settings_read = Instant::now();
         }
         let due = worker.source.query(sql::DUE_REFERENCE_TYPES, &[]).await.doing("looking for due events")?;

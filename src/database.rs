@@ -1,15 +1,20 @@
 //! Connections to PostgreSQL, and how each session is set up.
 
 use std::collections::HashMap;
-use std::str::FromStr;
+use std::convert::Infallible;
+use std::future::Future;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio_postgres::config::{Config, Host, SslMode};
+use tokio::task::AbortHandle;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, NoTls, Row, Statement};
+use tokio_postgres::{Client, Row, Statement};
 
+use crate::address::{Address, place};
 use crate::error::{Doing, Error, Result, explain};
+use crate::install::check_schema;
+use crate::tls;
 
 /// The oldest server that is supported: `server_version_num` of PostgreSQL 13.
 const SERVER_VERSION_NUM_MIN: i32 = 130_000;
@@ -30,67 +35,46 @@ impl Side {
     }
 }
 
-/// Parses a connection string, in URL or key-value form.
-pub fn parse_url(side: Side, url: &str) -> Result<Config> {
-    let mut config = Config::from_str(url).map_err(|_| {
-        Error::Usage(format!(
-            "the {} URL is not a PostgreSQL connection string: write postgresql://user@host:5432/database",
-            side.name()
-        ))
-    })?;
-    if config.get_ssl_mode() == SslMode::Require {
-        return Err(Error::Usage(format!(
-            "the {} URL asks for TLS (sslmode=require), which this version does not speak yet: use sslmode=prefer, or a \
-             local socket or tunnel",
-            side.name()
-        )));
-    }
-    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-        return Err(Error::Usage(format!(
-            "the {} URL names no host; for a local socket add ?host=/var/run/postgresql",
-            side.name()
-        )));
-    }
-    if config.get_connect_timeout().is_none() {
-        config.connect_timeout(Duration::from_secs(10));
-    }
-    if config.get_application_name().is_none() {
-        config.application_name("daybook");
-    }
-    config.keepalives_idle(Duration::from_secs(30));
-    config.tcp_user_timeout(Duration::from_secs(60));
-    Ok(config)
-}
+/// Longest wait for a connection that is ready for use: name, socket, TLS, password and first answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How often the server is told that the process behind an open transaction is alive. One that is silent for
+/// `idle_in_transaction_session_timeout`, because it was stopped or its network is gone, loses its locks.
+const SIGN_OF_LIFE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How much longer than its own time limit a statement may take until its answer is here; after that the network has swallowed it.
+const ANSWER_DELAY_MAX: Duration = Duration::from_secs(5);
 
 /// Connects as the login role itself, for installing and for looking.
-pub async fn connect(side: Side, config: &Config) -> Result<Client> {
-    let unreachable = |error: &tokio_postgres::Error| {
-        let place = place(config);
-        Error::Unreachable(format!("cannot connect to the {} database ({place}): {}", side.name(), explain(error)))
-    };
-    let (client, connection) = config.connect(NoTls).await.map_err(|error| unreachable(&error))?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(side = side.name(), "connection ended: {}", explain(&error));
-        }
-    });
-    let version = client
-        .query_one("SELECT current_setting('server_version_num')::integer, current_setting('server_version')", &[])
-        .await
-        .map_err(|error| unreachable(&error))?;
-    check_version(side, version.get(0), version.get(1))?;
-    Ok(client)
+pub async fn connect(side: Side, address: &Address) -> Result<Client> {
+    Ok(open(side, address).await?.0)
 }
 
-/// Where a connection goes, without the password.
-fn place(config: &Config) -> String {
-    let host = match config.get_hosts().first() {
-        Some(Host::Tcp(host)) => format!("host {host}, port {}", config.get_ports().first().unwrap_or(&5432)),
-        Some(Host::Unix(path)) => format!("socket in {}", path.display()),
-        None => "no host".into(),
+/// A connection, and what ends it at once, whoever waits for an answer.
+async fn open(side: Side, address: &Address) -> Result<(Client, AbortHandle)> {
+    let unreachable = |why: String| {
+        Error::Unreachable(format!("cannot connect to the {} database ({}): {why}", side.name(), place(address)))
     };
-    let named = |what, name: Option<&str>| name.map(|name| format!(", {what} {name}")).unwrap_or_default();
-    host + &named("user", config.get_user()) + &named("database", config.get_dbname())
+    let opening = async {
+        let (client, connection) = address.connect(address.tls.clone()).await?;
+        let connection = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(side = side.name(), "connection ended: {}", explain(&error));
+            }
+        });
+        let version = "SELECT current_setting('server_version_num')::integer, current_setting('server_version')";
+        let version = client.query_one(version, &[]).await?;
+        Ok::<_, tokio_postgres::Error>((client, connection.abort_handle(), version))
+    };
+    let (client, connection, version) = match tokio::time::timeout(CONNECT_TIMEOUT, opening).await {
+        Err(_) => return Err(unreachable(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()))),
+        Ok(opened) => opened.map_err(|error| {
+            let advice = tls::advice(&error).map(|advice| format!(" ({advice})")).unwrap_or_default();
+            unreachable(explain(&error) + &advice)
+        })?,
+    };
+    check_version(side, version.get(0), version.get(1))?;
+    Ok((client, connection))
 }
 
 fn check_version(side: Side, number: i32, name: String) -> Result<()> {
@@ -103,49 +87,92 @@ fn check_version(side: Side, number: i32, name: String) -> Result<()> {
     Ok(())
 }
 
-/// A connection with the statements that were prepared on it, so that each is parsed once.
+/// A connection with the statements that were prepared on it, so that each is parsed once. No call waits for ever: where no
+/// answer comes although the statement's own time is up, the connection is given up, and the call fails as on one that was lost.
 pub struct Session {
     client: Client,
+    /// What ends the connection; `None` where nobody may be too impatient.
+    connection: Option<AbortHandle>,
     statements: Mutex<HashMap<String, Statement>>,
+    /// In milliseconds.
+    patience: AtomicU64,
 }
 
 impl Session {
+    /// One that waits for as long as an answer takes.
     pub fn new(client: Client) -> Self {
-        Session { client, statements: Mutex::default() }
+        Session { client, connection: None, statements: Mutex::default(), patience: AtomicU64::new(u64::MAX) }
+    }
+
+    /// Bounds each statement from now on: by the server, and where that is not heard of any more, here.
+    pub async fn limit_statements(&self, statement_timeout: Duration) -> Result<(), tokio_postgres::Error> {
+        let milliseconds = statement_timeout.as_millis();
+        self.batch_execute(&format!("SET statement_timeout = {milliseconds}")).await?;
+        let patience = (statement_timeout + ANSWER_DELAY_MAX).as_millis();
+        self.patience.store(u64::try_from(patience).unwrap_or(u64::MAX), Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn answered<T>(
+        &self,
+        call: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, tokio_postgres::Error> {
+        let mut call = std::pin::pin!(call);
+        let patience = Duration::from_millis(self.patience.load(Ordering::Relaxed));
+        match tokio::time::timeout(patience, &mut call).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                tracing::warn!("no answer within {} s: the connection is given up", patience.as_secs());
+                if let Some(connection) = &self.connection {
+                    connection.abort();
+                }
+                call.await
+            }
+        }
     }
 
     pub async fn query(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, tokio_postgres::Error> {
-        self.client.query(&self.statement(sql).await?, parameters).await
+        self.answered(async { self.client.query(&self.statement(sql).await?, parameters).await }).await
     }
 
     pub async fn query_one(&self, sql: &str, parameters: Parameters<'_>) -> Result<Row, tokio_postgres::Error> {
-        self.client.query_one(&self.statement(sql).await?, parameters).await
+        self.answered(async { self.client.query_one(&self.statement(sql).await?, parameters).await }).await
     }
 
     pub async fn query_opt(&self, sql: &str, parameters: Parameters<'_>) -> Result<Option<Row>, tokio_postgres::Error> {
-        self.client.query_opt(&self.statement(sql).await?, parameters).await
+        self.answered(async { self.client.query_opt(&self.statement(sql).await?, parameters).await }).await
     }
 
     pub async fn execute(&self, sql: &str, parameters: Parameters<'_>) -> Result<u64, tokio_postgres::Error> {
-        self.client.execute(&self.statement(sql).await?, parameters).await
+        self.answered(async { self.client.execute(&self.statement(sql).await?, parameters).await }).await
     }
 
     /// Each statement of the transaction sees what was committed before it, whatever the server's default is.
     pub async fn begin(&self) -> Result<(), tokio_postgres::Error> {
-        self.client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE").await
+        self.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE").await
     }
 
     pub async fn commit(&self) -> Result<(), tokio_postgres::Error> {
-        self.client.batch_execute("COMMIT").await
+        self.batch_execute("COMMIT").await
     }
 
     pub async fn rollback(&self) -> Result<(), tokio_postgres::Error> {
-        self.client.batch_execute("ROLLBACK").await
+        self.batch_execute("ROLLBACK").await
     }
 
     /// For what takes no parameters and is said once.
     pub async fn batch_execute(&self, sql: &str) -> Result<(), tokio_postgres::Error> {
-        self.client.batch_execute(sql).await
+        self.answered(self.client.batch_execute(sql)).await
+    }
+
+    /// Tells the server again and again that this process is alive, so that it keeps an open transaction. Never ends; to be dropped.
+    pub async fn keep_alive(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(SIGN_OF_LIFE_INTERVAL).await;
+            if self.batch_execute("").await.is_err() {
+                std::future::pending::<()>().await; // whoever uses the session is told
+            }
+        }
     }
 
     /// Forgets a statement, because the table that it reads was changed.
@@ -180,32 +207,43 @@ const KEY_LOOKUPS: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off
 ///
 /// On the source, commits need not be durable at once: what is committed there are acknowledgements, and one that is lost
 /// in a crash is only repeated. On the ledger they must be.
-pub async fn connect_as_consumer(side: Side, config: &Config) -> Result<Session> {
-    let client = connect(side, config).await?;
+pub async fn connect_as_consumer(side: Side, address: &Address, statement_timeout: Duration) -> Result<Session> {
+    let (client, connection) = open(side, address).await?;
+    let session = Session { connection: Some(connection), ..Session::new(client) };
+    session.limit_statements(statement_timeout).await.doing("setting up the session")?;
     let (synchronous_commit, schema) = match side {
         Side::Source => ("off", "daybook"),
         Side::Ledger => ("on", "ledger"),
     };
-    let installed: bool = client
-        .query_one("SELECT to_regnamespace($1) IS NOT NULL AND to_regrole('daybook_consumer') IS NOT NULL", &[&schema])
+    let found = session
+        .query_one(
+            "SELECT to_regnamespace($1) IS NOT NULL AND to_regrole('daybook_consumer') IS NOT NULL, pg_is_in_recovery()",
+            &[&schema],
+        )
         .await
-        .doing("looking for the schema")?
-        .get(0);
-    if !installed {
+        .doing("looking for the schema")?;
+    if !found.get::<_, bool>(0) {
         return Err(Error::NotInstalled(format!(
             "daybook is not installed in the {} database (there is no schema {schema}): run `daybook install`",
             side.name()
         )));
     }
-    client.batch_execute("SET ROLE daybook_consumer").await.map_err(|error| {
+    if found.get(1) {
+        return Err(Error::Unreachable(format!(
+            "the {} database ({}) is a standby and takes no writes: waiting until it is promoted",
+            side.name(),
+            place(address)
+        )));
+    }
+    session.batch_execute("SET ROLE daybook_consumer").await.map_err(|error| {
         Error::Unreachable(format!(
             "the login role may not act as daybook_consumer on the {} database: {}. Say there: GRANT daybook_consumer TO {}",
             side.name(),
             explain(&error),
-            quote_identifier(config.get_user().unwrap_or("..."))
+            quote_identifier(address.get_user().unwrap_or("..."))
         ))
     })?;
-    client
+    session
         .batch_execute(&format!(
             "SET search_path = pg_catalog, pg_temp;
              SET default_transaction_isolation = 'read committed';
@@ -219,13 +257,14 @@ pub async fn connect_as_consumer(side: Side, config: &Config) -> Result<Session>
              {KEY_LOOKUPS};
              SET synchronous_commit = {synchronous_commit};
              SET lock_timeout = '5s';
-             SET statement_timeout = '60s';
-             SET idle_in_transaction_session_timeout = '30s';
+             SET idle_in_transaction_session_timeout = '5s';
+             SET tcp_user_timeout = '30s';
              SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'"
         ))
         .await
         .doing("setting up the session")?;
-    Ok(Session::new(client))
+    check_schema(side, &session).await?;
+    Ok(session)
 }
 
 /// Quotes an identifier as `format('%I')` would, always with quotes.

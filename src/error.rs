@@ -69,6 +69,11 @@ impl Error {
         }
     }
 
+    /// Whether everything stops until a person has acted: the two databases, or they and this program, do not belong together.
+    pub fn ends_all_work(&self) -> bool {
+        matches!(self, Error::Strangers(_) | Error::NotInstalled(_))
+    }
+
     /// The exit code of a command that ends with this error: 2 usage or configuration, 3 unreachable or not installed.
     pub fn exit_code(&self) -> u8 {
         match self {

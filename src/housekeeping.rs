@@ -3,10 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::database::{Parameters, Session, Side, connect_as_consumer};
-use crate::error::{Doing, Error, Result, explain};
+use crate::connecting::{Both, connect_both, meet_again};
+use crate::database::{Parameters, Session, Side};
+use crate::error::{Doing, Result, explain};
+use crate::install::check_schema;
 use crate::ledger::{Known, Scope, known_bills};
-use crate::meeting::meet;
 use crate::options::Databases;
 use crate::settings::Settings;
 use crate::sql;
@@ -31,37 +32,39 @@ pub struct Housekeeper {
 }
 
 impl Housekeeper {
-    pub fn new(
-        options: Databases,
-        session: Session,
-        ledger: Session,
-        settings: Settings,
-        same_database: bool,
-    ) -> Housekeeper {
+    pub fn new(options: Databases, both: Both) -> Housekeeper {
         let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Housekeeper {
             workers: options.workers as i32,
             options,
-            session,
-            ledger,
+            session: both.source,
+            ledger: both.ledger,
             process: format!("{host}:{}", std::process::id()),
             started_at: chrono::Utc::now(),
             finished: 0,
             partitions_made_on: None,
-            settings,
-            same_database,
+            settings: both.settings,
+            same_database: both.same_database,
             met: Instant::now(),
         }
     }
 
-    pub async fn reconnect(&mut self) {
-        match connect_as_consumer(Side::Source, &self.options.source).await {
-            Ok(session) => self.session = session,
-            Err(error) => tracing::warn!("waiting: {error}"),
-        }
-        match connect_as_consumer(Side::Ledger, &self.options.ledger).await {
-            Ok(session) => self.ledger = session,
-            Err(error) => tracing::warn!("waiting: {error}"),
+    /// Makes both connections anew, where both sides are there. Fails where they do not belong together any more.
+    pub async fn reconnect(&mut self) -> Result<()> {
+        match connect_both(&self.options).await {
+            Ok(both) => {
+                self.session = both.source;
+                self.ledger = both.ledger;
+                self.settings = both.settings;
+                self.same_database = both.same_database;
+                self.met = Instant::now();
+                Ok(())
+            }
+            Err(error) if error.ends_all_work() => Err(error),
+            Err(error) => {
+                tracing::warn!("waiting: {error}");
+                Ok(())
+            }
         }
     }
 
@@ -82,24 +85,22 @@ impl Housekeeper {
     }
 
     /// Gives a sign of life with the number of events finished so far; what fails is only logged, and tried again next time. Fails where
-    /// source and ledger no longer belong together: then nothing may be posted.
+    /// source and ledger, or they and this program, no longer belong together: then nothing may be posted.
     pub async fn keep_house(&mut self, finished: u64) -> Result<()> {
         self.finished = i64::try_from(finished).unwrap_or(i64::MAX);
         match self.try_to_keep_house().await {
-            Err(error @ Error::Strangers(_)) => return Err(error),
+            Ok(()) => Ok(()),
+            Err(error) if error.ends_all_work() => Err(error),
             Err(error) => {
                 tracing::warn!("housekeeping: {error}");
-                self.reconnect().await;
+                self.reconnect().await
             }
-            Ok(()) => {}
         }
-        Ok(())
     }
 
     /// Meets again, so that a dump or a copy of either side soon has an old token.
     async fn meet(&mut self) -> Result<()> {
-        let Settings { book, source_name, .. } = &self.settings;
-        meet(&self.session, &self.ledger, book, source_name, self.same_database).await?;
+        meet_again(&self.session, &self.ledger, &self.settings, self.same_database).await?;
         self.met = Instant::now();
         Ok(())
     }
@@ -126,6 +127,7 @@ impl Housekeeper {
             .await
             .doing("giving a sign of life")?;
         self.session.commit().await.doing("keeping house")?;
+        check_schema(Side::Source, &self.session).await?;
         self.session.execute(sql::RESOLVE_DIRTY_TABLES, &[]).await.doing("resolving alerts")?;
         self.session.execute(sql::CHANGED_PARTITIONS, &[]).await.doing("looking for partitions")?;
         let today = chrono::Utc::now().date_naive();
@@ -136,6 +138,7 @@ impl Housekeeper {
                 .doing("making partitions of the audit log")?;
             self.partitions_made_on = Some(today);
         }
+        check_schema(Side::Ledger, &self.ledger).await?;
         self.take_up_rules().await?;
         self.resolve_brakes().await?;
         let (queued, examples): (i64, Vec<String>) = (highest.get(0), highest.get(1));

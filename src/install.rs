@@ -3,10 +3,11 @@
 //! Tables come by migrations that are never edited once shipped. Functions, views and privileges come by files that are
 //! run anew at each installation, so that no migration restates a function.
 
+use crate::address::Address;
 use refinery::{Migration, Runner};
-use tokio_postgres::{Client, Config};
+use tokio_postgres::Client;
 
-use crate::database::{Side, connect, quote_literal};
+use crate::database::{Session, Side, connect, quote_literal};
 use crate::error::{Doing, Error, Result, explain};
 use crate::identity::{Identity, Wishes, check_identity, identity};
 use crate::posting::rule::Rule;
@@ -32,6 +33,7 @@ const SOURCE_MIGRATIONS: &[SqlFile] = sql_files![
     "source/migrations/V10__out_of_scope.sql",
     "source/migrations/V11__brake_backfill_and_pause.sql",
     "source/migrations/V12__ledger_meeting.sql",
+    "source/migrations/V20__statement_timeout.sql",
 ];
 
 const SOURCE_FUNCTIONS: &[SqlFile] = sql_files![
@@ -99,6 +101,28 @@ const SOURCE: Script =
     Script { side: Side::Source, schema: "daybook", migrations: SOURCE_MIGRATIONS, functions: SOURCE_FUNCTIONS };
 const LEDGER: Script =
     Script { side: Side::Ledger, schema: "ledger", migrations: LEDGER_MIGRATIONS, functions: LEDGER_FUNCTIONS };
+
+/// Whether a schema is the one that this program was made for: each migration is a new protocol between the two, and a consumer of
+/// another one would read or write it by guess.
+pub async fn check_schema(side: Side, session: &Session) -> Result<()> {
+    let script = match side {
+        Side::Source => &SOURCE,
+        Side::Ledger => &LEDGER,
+    };
+    let needed = script.refinery_migrations()?.iter().map(Migration::version).max().unwrap_or_default();
+    let sql = format!("SELECT coalesce(max(version), 0)::bigint FROM {}", script.history_table());
+    let present: i64 = session.query_one(&sql, &[]).await.doing("asking for the schema's version")?.get(0);
+    let advice = match present.cmp(&i64::from(needed)) {
+        std::cmp::Ordering::Equal => return Ok(()),
+        std::cmp::Ordering::Less => "run `daybook install`",
+        std::cmp::Ordering::Greater => "replace this program by the one that installed it",
+    };
+    Err(Error::NotInstalled(format!(
+        "schema {} of the {} database is of version {present}, and this program is made for {needed}: {advice}",
+        script.schema,
+        side.name()
+    )))
+}
 
 impl Script {
     fn bootstrap(&self) -> [SqlFile; 2] {
@@ -282,7 +306,7 @@ pub struct Installed {
 }
 
 /// Installs both sides, each under an advisory lock; what is there already stays as it is.
-pub async fn install(source: &Config, ledger: &Config, wishes: &Wishes) -> Result<Installed> {
+pub async fn install(source: &Address, ledger: &Address, wishes: &Wishes) -> Result<Installed> {
     let mut source_client = connect(Side::Source, source).await?;
     let mut ledger_client = connect(Side::Ledger, ledger).await?;
     check_right_to_install(&source_client, Side::Source).await?;
@@ -382,7 +406,7 @@ const UNINSTALL_LEDGER: &str =
     concat!(include_str!("../sql/ledger/uninstall.sql"), "\n", include_str!("../sql/drop_roles.sql"));
 
 /// Takes daybook out of the source, and out of the ledger only where told; returns what was done, a line a side.
-pub async fn uninstall(source: &Config, ledger: &Config, with_ledger: bool) -> Result<Vec<String>> {
+pub async fn uninstall(source: &Address, ledger: &Address, with_ledger: bool) -> Result<Vec<String>> {
     let mut done = Vec::new();
     if with_ledger {
         done.push(remove(&LEDGER, ledger, UNINSTALL_LEDGER).await?);
@@ -394,7 +418,7 @@ pub async fn uninstall(source: &Config, ledger: &Config, with_ledger: bool) -> R
     Ok(done)
 }
 
-async fn remove(script: &Script, config: &Config, sql: &str) -> Result<String> {
+async fn remove(script: &Script, config: &Address, sql: &str) -> Result<String> {
     let client = connect(script.side, config).await?;
     let place = format!("the {} database {}", script.side.name(), config.get_dbname().unwrap_or_default());
     let there = client.query_one("SELECT to_regnamespace($1) IS NOT NULL", &[&script.schema]).await;

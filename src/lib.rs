@@ -18,7 +18,8 @@
 //! | [`consumer`], [`housekeeping`] | workers, what happens after errors, `run` and `drain`; signs of life |
 //! | [`supervise`] | several sources in one process |
 //! | [`error`] | one map from error to what happens next |
-//! | [`settings`], [`options`], [`database`], [`sql`] | settings, connection strings, sessions, statements |
+//! | [`crash_point`] | where a test can have the process die |
+//! | [`settings`], [`options`], [`address`], `tls`, [`database`], [`sql`] | settings, connection strings, sessions, statements |
 //! | [`connecting`], [`meeting`] | both sides of a consumer, and whether they are still those that knew each other |
 //! | [`rules`], [`periods`], [`chart`], [`backfill`], [`switches`] | what accountants and DBAs decide, as commands |
 //! | [`install`], [`identity`], [`status`], [`doctor`] | what the commands of these names do |
@@ -26,11 +27,13 @@
 //! | [`print`](mod@print) | standard output |
 //! | [`demo`], [`private_server`] | a clinic at work, on a PostgreSQL that is gone afterwards |
 
+pub mod address;
 pub mod backfill;
 pub mod capture;
 pub mod chart;
 pub mod connecting;
 pub mod consumer;
+pub mod crash_point;
 pub mod database;
 pub mod demo;
 pub mod doctor;
@@ -58,4 +61,5 @@ pub mod status;
 pub mod supervise;
 pub mod switches;
 pub mod synchronise;
+mod tls;
 pub mod walk;

@@ -11,7 +11,7 @@
 //!
 //! A crash anywhere leaves the ledger with T or N, and the source knows both.
 
-use tokio_postgres::Config;
+use crate::address::Address;
 
 use crate::database::{Session, Side, connect};
 use crate::error::{Doing, Error, Result, explain};
@@ -155,7 +155,7 @@ async fn change_over(
 
 /// An operator's word that source and ledger belong together although one was moved, restored or exchanged: they meet anew,
 /// event numbers go on above those that the ledger has seen, and every table is reconciled. Returns how many tables.
-pub async fn rejoin(source: &Config, ledger: &Config, reason: &str) -> Result<i64> {
+pub async fn rejoin(source: &Address, ledger: &Address, reason: &str) -> Result<i64> {
     if reason.trim().is_empty() {
         return Err(Error::Usage("rejoining takes a reason, which is kept in ledger.sources: --reason ...".into()));
     }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::address::Address;
 use serde::Deserialize;
-use tokio_postgres::Config;
 
-use crate::database::{Side, parse_url};
+use crate::address::parse_url;
+use crate::database::Side;
 use crate::error::{Error, Result};
 
 /// The file that is read where no other is named.
@@ -57,8 +58,8 @@ struct SourceEntry {
 pub struct Databases {
     /// What the source was called; it must be its name.
     pub name: Option<String>,
-    pub source: Config,
-    pub ledger: Config,
+    pub source: Address,
+    pub ledger: Address,
     pub workers: usize,
 }
 

@@ -1,5 +1,7 @@
 //! Operating settings, from `daybook.sync_configuration`. The database keeps them within their bounds.
 
+use std::time::Duration;
+
 use crate::database::Session;
 use crate::error::{Doing, Error, Result};
 
@@ -16,9 +18,13 @@ pub struct Settings {
     pub table_retry_seconds: f64,
     pub reversal_brake: i64,
     pub backfill_queue_max: i64,
+    pub statement_timeout: Duration,
 }
 
 impl Settings {
+    /// Until the setting is known.
+    pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+
     pub async fn load(source: &Session) -> Result<Settings> {
         let rows = source
             .query("SELECT config_key, config_value FROM daybook.sync_configuration", &[])
@@ -43,6 +49,10 @@ impl Settings {
             table_retry_seconds: number("table_retry_seconds", &text("table_retry_seconds")?)?,
             reversal_brake: number("reversal_brake", &text("reversal_brake")?)?,
             backfill_queue_max: number("backfill_queue_max", &text("backfill_queue_max")?)?,
+            statement_timeout: Duration::from_secs(number(
+                "statement_timeout_seconds",
+                &text("statement_timeout_seconds")?,
+            )?),
         })
     }
 

@@ -1,8 +1,8 @@
 //! `daybook status`: what an operator asks first, from both sides.
 
+use crate::address::Address;
 use comfy_table::{Table, presets};
 use serde::Serialize;
-use tokio_postgres::Config;
 
 use crate::database::{Side, connect};
 use crate::error::{Error, Result, explain, is_undefined};
@@ -47,7 +47,7 @@ pub struct Status {
 }
 
 /// Looks at both sides with the login role's own rights; it needs to be a member of `daybook_reader`.
-pub async fn status(source: &Config, ledger: &Config) -> Result<Status> {
+pub async fn status(source: &Address, ledger: &Address) -> Result<Status> {
     let source = connect(Side::Source, source).await?;
     let ledger = connect(Side::Ledger, ledger).await?;
     let on = |side: Side| {

@@ -9,8 +9,11 @@
 //! it. The ledger commits before the queue does, so a crash in between repeats the bill, which then has no effect.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::capture::Table;
+use crate::crash_point::crash_point;
 use crate::database::{Parameters, Session};
 use crate::error::{Doing, Error, NextStep, Result};
 use crate::journal::{self, Posting};
@@ -32,8 +35,8 @@ pub(crate) struct Prepared {
 
 /// The connections of one worker, and what it has learned of the tables.
 pub struct Worker {
-    pub source: Session,
-    pub ledger: Session,
+    pub source: Arc<Session>,
+    pub ledger: Arc<Session>,
     /// A second connection to the source that makes what was read durable; `None` where both sides are one cluster, since
     /// there the ledger's own commit does.
     pub flusher: Option<Session>,
@@ -43,6 +46,7 @@ pub struct Worker {
     pub reversal_brake: i64,
     /// A whole table is enqueued no further while so many of its events wait.
     pub backfill_queue_max: i64,
+    statement_timeout: Duration,
     pub(crate) tables: HashMap<String, Prepared>,
 }
 
@@ -102,30 +106,41 @@ impl From<Error> for Failure {
 
 impl Worker {
     pub fn new(source: Session, ledger: Session, flusher: Option<Session>, settings: &Settings) -> Self {
-        let mut worker = Worker {
-            source,
-            ledger,
+        Worker {
+            source: Arc::new(source),
+            ledger: Arc::new(ledger),
             flusher,
             source_name: settings.source_name.clone(),
             book: settings.book.clone(),
-            reversal_brake: 0,
-            backfill_queue_max: 0,
+            reversal_brake: settings.reversal_brake,
+            backfill_queue_max: settings.backfill_queue_max,
+            statement_timeout: settings.statement_timeout,
             tables: HashMap::new(),
-        };
-        worker.heed(settings);
-        worker
+        }
     }
 
     /// Takes up the settings that may change while it works.
-    pub fn heed(&mut self, settings: &Settings) {
+    pub async fn heed(&mut self, settings: &Settings) -> Result<()> {
         self.reversal_brake = settings.reversal_brake;
         self.backfill_queue_max = settings.backfill_queue_max;
+        if self.statement_timeout != settings.statement_timeout {
+            for session in [&*self.source, &*self.ledger].into_iter().chain(&self.flusher) {
+                session.limit_statements(settings.statement_timeout).await.doing("limiting statements")?;
+            }
+            self.statement_timeout = settings.statement_timeout;
+        }
+        Ok(())
     }
 
     /// Synchronises the bills of one claim. With `park`, they are parked for that reason instead of being read.
     pub async fn pass(&mut self, reference_type: &str, claim: &Claim, park: Option<&Parked>) -> Result<Pass, Failure> {
         let mut events = Vec::new();
-        let result = self.transact(reference_type, claim, park, &mut events).await;
+        // While one side works, the transaction on the other is idle; only a process that is alive may keep it.
+        let (source, ledger) = (self.source.clone(), self.ledger.clone());
+        let result = tokio::select! {
+            result = self.transact(reference_type, claim, park, &mut events) => result,
+            (never, _) = async { tokio::join!(source.keep_alive(), ledger.keep_alive()) } => match never {},
+        };
         result.map_err(|failure| {
             self.forget(reference_type);
             Failure { events, ..failure }
@@ -165,6 +180,7 @@ impl Worker {
             // The table may have changed: what is known of it is read again.
             self.forget(reference_type);
         }
+        crash_point("after_claim");
         self.prepare(reference_type).await?;
 
         let whole_table: Vec<&Event> = events.iter().filter(|event| event.reference_id.is_none()).collect();
@@ -189,7 +205,9 @@ impl Worker {
             self.raise(alert_type, reference_type, severity, message).await?;
         }
         queue::acknowledge(&self.source, reference_type, &finished).await?;
+        crash_point("before_acknowledgement");
         self.source.commit().await.doing("committing on the source")?;
+        crash_point("after_acknowledgement");
         Ok(Pass { events: events.len() })
     }
 
@@ -241,6 +259,7 @@ impl Worker {
         self.ledger.begin().await.doing("beginning on the ledger")?;
         ledger::join_batches(&self.ledger, scope).await.map_err(Failure::of_the_table)?;
         let mut statuses = ledger::lock_bills(&self.ledger, scope, &reference_ids).await?;
+        crash_point("after_lock");
         // The book first: whoever applies a rule or closes a period holds it, and commits before the rules are compared.
         let book = ledger::lock_book(&self.ledger, &self.book).await.map_err(Failure::of_the_table)?;
         ledger::check_rules(&self.ledger, &self.book, rules).await?;
@@ -259,6 +278,7 @@ impl Worker {
             },
         };
         self.make_durable().await?;
+        crash_point("after_read");
 
         let (go_live, on_delete) = (table.go_live(), table.on_delete());
         let law = Law { rules, book: &book, site: &self.source_name, go_live, on_delete };
@@ -295,7 +315,9 @@ impl Worker {
         if !changed.is_empty() {
             ledger::update_status(&self.ledger, scope, &changed).await?;
         }
+        crash_point("before_ledger_commit");
         self.ledger.commit().await.doing("committing on the ledger")?;
+        crash_point("after_ledger_commit");
         Ok(Told { letters, alerts: self.alerts_for(reference_type, &changed) })
     }
 

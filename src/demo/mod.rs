@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::address::Address;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio_postgres::{Client, Config};
+use tokio_postgres::Client;
 
+use crate::address::parse_url;
 use crate::consumer;
-use crate::database::{Side, connect, parse_url, quote_identifier};
+use crate::database::{Side, connect, quote_identifier};
 use crate::error::{Doing, Error, Result};
 use crate::identity::Wishes;
 use crate::install::install;
@@ -54,11 +56,11 @@ struct Stage {
     /// Held until the end; dropping it removes everything.
     private: Option<PrivateServer>,
     /// The server's own database, to make and drop ours in.
-    server: Config,
+    server: Address,
     /// Our database, as its administrator.
-    clinic: Config,
+    clinic: Address,
     /// Our database, as the application.
-    application: Config,
+    application: Address,
     database: String,
 }
 

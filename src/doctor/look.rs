@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use crate::address::Address;
 use serde::de::DeserializeOwned;
-use tokio_postgres::{Client, Config};
+use tokio_postgres::Client;
 
 use super::facts::{Backends, Clock};
 use super::finding::{Finding, Place, Report};
@@ -27,7 +28,7 @@ pub struct Look {
 }
 
 impl Look {
-    pub async fn connect(side: Side, config: &Config) -> Result<Look> {
+    pub async fn connect(side: Side, config: &Address) -> Result<Look> {
         let client = connect(side, config).await?;
         let who = "SELECT rolname::text, rolsuper FROM pg_roles WHERE rolname = current_user";
         let who = client.query_one(who, &[]).await.doing("asking for the role")?;
@@ -132,7 +133,7 @@ impl Look {
     }
 
     /// Which backends serve this session and another one. A session that is alive keeps its own, unless a pooler lends it out.
-    pub async fn backends(&self, config: &Config) -> Result<Backends> {
+    pub async fn backends(&self, config: &Address) -> Result<Backends> {
         let pid = async |client: &Client| -> Result<i32> {
             Ok(client.query_one("SELECT pg_backend_pid()", &[]).await.doing("asking for the backend")?.get(0))
         };

@@ -11,8 +11,9 @@ pub mod export;
 pub mod trace;
 pub mod trial_balance;
 
+use crate::address::Address;
 use chrono::{Datelike, NaiveDate};
-use tokio_postgres::{Client, Config, IsolationLevel, Transaction};
+use tokio_postgres::{Client, IsolationLevel, Transaction};
 
 use crate::database::{Side, connect};
 use crate::error::{Error, Result, explain, is_undefined};
@@ -36,7 +37,7 @@ pub(crate) struct Home {
 
 /// Connects to look. A snapshot keeps vacuum from cleaning up, so one that is forgotten, behind a pager perhaps, ends by
 /// itself.
-pub(crate) async fn look(side: Side, config: &Config) -> Result<Client> {
+pub(crate) async fn look(side: Side, config: &Address) -> Result<Client> {
     let client = connect(side, config).await?;
     let session = "SET search_path = pg_catalog, pg_temp; SET default_transaction_read_only = on; \
                    SET idle_in_transaction_session_timeout = '15min'";

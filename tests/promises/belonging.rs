@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use daybook::address::Address;
 use daybook::consumer;
 use daybook::error::Error;
 use daybook::identity::Wishes;
@@ -9,7 +10,6 @@ use daybook::install::install;
 use daybook::meeting::rejoin;
 use daybook::options::Databases;
 use daybook::supervise;
-use tokio_postgres::Config;
 
 use crate::command_line::run;
 use crate::harness::{Clinic, Cluster};
@@ -18,7 +18,7 @@ use crate::rules::TextFile;
 const BILL: &str = "INSERT INTO lab_bills (id, amount, invoice_number) VALUES (1, 10, 'A')";
 
 /// A source of this name and book in a new database, whose ledger lives elsewhere; returns it with a superuser's session.
-async fn source(name: &str, book: &str, ledger: &Config) -> (Databases, tokio_postgres::Client) {
+async fn source(name: &str, book: &str, ledger: &Address) -> (Databases, tokio_postgres::Client) {
     let cluster = Cluster::shared();
     let database = cluster.empty_database().await;
     let config = cluster.config("postgres", &database);

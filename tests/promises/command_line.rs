@@ -53,7 +53,7 @@ async fn every_exit_code_has_its_reason_and_one_clear_line() {
             3,
             "cannot connect to the source database (host 127.0.0.1, port 1, user x, database x): Connection refused",
         ),
-        (vec!["run", "--source-url", "postgresql://x@127.0.0.1:1/x"], 3, "cannot connect to the source database"),
+        (vec!["drain", "--source-url", "postgresql://x@127.0.0.1:1/x"], 3, "cannot connect to the source database"),
         (
             vec!["drain", "--source-url", &url, "--ledger-url", "postgresql://x@127.0.0.1:1/x"],
             3,

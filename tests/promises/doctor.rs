@@ -12,10 +12,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
+use daybook::address::Address;
 use daybook::doctor::finding::{Finding, Place, Severity};
 use daybook::doctor::{Limits, examine};
 use daybook::options::Databases;
-use tokio_postgres::{Client, Config};
+use tokio_postgres::Client;
 
 use crate::harness::Clinic;
 
@@ -31,7 +32,7 @@ struct Patient<'a> {
     edit: String,
 }
 
-fn url(config: &Config) -> String {
+fn url(config: &Address) -> String {
     let host = match config.get_hosts().first() {
         Some(tokio_postgres::config::Host::Unix(path)) => path.display().to_string(),
         _ => panic!("test servers listen on sockets"),
@@ -46,7 +47,7 @@ impl<'a> Patient<'a> {
         Patient::with(&clinic.source, &clinic.ledger, &clinic.dba, &clinic.accountant)
     }
 
-    fn with(source: &Config, ledger: &Config, dba: &'a Client, accountant: &'a Client) -> Patient<'a> {
+    fn with(source: &Address, ledger: &Address, dba: &'a Client, accountant: &'a Client) -> Patient<'a> {
         Patient {
             databases: Databases { name: None, source: source.clone(), ledger: ledger.clone(), workers: 2 },
             source_url: url(source),

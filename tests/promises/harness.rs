@@ -6,14 +6,16 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use daybook::address::Address;
+use daybook::address::parse_url;
 use daybook::consumer::{self, Drained};
-use daybook::database::{Side, connect, parse_url};
+use daybook::database::{Side, connect};
 use daybook::identity::Wishes;
 use daybook::install::install;
 use daybook::options::Databases;
 use daybook::private_server::PrivateServer;
 use tokio::sync::OnceCell;
-use tokio_postgres::{Client, Config};
+use tokio_postgres::Client;
 
 pub const CLINIC: &str = include_str!("../../sql/demo/clinic.sql");
 pub const EXPECTED_BALANCES: &str = include_str!("../../sql/demo/expected_balances.sql");
@@ -66,7 +68,7 @@ impl Cluster {
         ELSEWHERE.get_or_init(Cluster::start)
     }
 
-    pub fn config(&self, user: &str, database: &str) -> Config {
+    pub fn config(&self, user: &str, database: &str) -> Address {
         parse_url(Side::Source, &self.server.url(user, database)).expect("our own URL")
     }
 
@@ -121,8 +123,8 @@ impl Cluster {
 
 /// A clinic with its application's session, its DBA's sessions and its consumer.
 pub struct Clinic {
-    pub source: Config,
-    pub ledger: Config,
+    pub source: Address,
+    pub ledger: Address,
     /// A superuser on the source.
     pub dba: Client,
     /// A superuser on the ledger.

@@ -5,8 +5,8 @@ mod export;
 
 use std::process::{Command, Output, Stdio};
 
+use daybook::address::Address;
 use serde_json::Value;
-use tokio_postgres::Config;
 
 use crate::harness::{Clinic, Cluster, pharmacy_bill};
 
@@ -34,7 +34,7 @@ fn json(arguments: &[&str]) -> Value {
     serde_json::from_str(&text).expect("is JSON")
 }
 
-fn url(config: &Config, user: &str) -> String {
+fn url(config: &Address, user: &str) -> String {
     let tokio_postgres::config::Host::Unix(path) = &config.get_hosts()[0] else { panic!("a socket") };
     format!("host={} user={user} dbname={}", path.display(), config.get_dbname().expect("a database"))
 }

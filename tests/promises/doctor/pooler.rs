@@ -81,7 +81,7 @@ async fn doctor_notices_a_pooler_in_transaction_mode() {
     };
     start(&folder.0, server.join(SOCKET));
     let url = format!("host={} user=postgres dbname={}", folder.0.display(), clinic.database);
-    let pooled = daybook::database::parse_url(daybook::database::Side::Source, &url).expect("our own URL");
+    let pooled = daybook::address::parse_url(daybook::database::Side::Source, &url).expect("our own URL");
     let patient = Patient::with(&pooled, &pooled, &clinic.dba, &clinic.accountant);
     let findings = patient.findings().await;
     let checks: Vec<_> =
