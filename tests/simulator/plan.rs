@@ -283,25 +283,31 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:>6} ms  ", self.at)?;
         match (&self.actor, &self.act) {
-            (Actor::Desk(desk), Act::Transact(transaction)) => write!(f, "desk {desk}: {transaction}"),
-            (_, Act::Administer { on, sql }) => write!(f, "dba on the {}: {sql}", on.name()),
+            (Actor::Desk(desk), Act::Transact(transaction)) => {
+                write!(f, "desk {desk}: {}", on_one_line(&transaction.to_string()))
+            }
+            (_, Act::Administer { on, sql }) => write!(f, "dba on the {}: {}", on.name(), on_one_line(sql)),
             (_, Act::Strike(fault)) => write!(f, "fault: {fault:?}"),
             (_, Act::Transact(transaction)) => write!(f, "{transaction}"),
         }
     }
 }
 
+fn on_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 impl fmt::Display for Transaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.begin)?;
-        for statement in &self.statements {
-            match statement {
-                Statement::Sql(sql) => write!(f, "; {sql}")?,
-                Statement::Copy { sql, rows } => write!(f, "; {sql} <<{}", rows.replace('\n', " | "))?,
-                Statement::Pause(ms) => write!(f, "; (pause {ms} ms)")?,
-            }
-        }
-        write!(f, "; {}", self.end)
+        let told = |statement: &Statement| match statement {
+            Statement::Sql(sql) => sql.clone(),
+            Statement::Copy { sql, rows } => format!("{sql} of {}", rows.trim_end().replace('\n', " | ")),
+            Statement::Pause(ms) => format!("(pause {ms} ms)"),
+        };
+        let statements = self.statements.iter().map(told);
+        let all = std::iter::once(self.begin.clone()).chain(statements).chain([self.end.clone()]);
+        let all: Vec<String> = all.filter(|sql| !sql.is_empty()).collect();
+        write!(f, "{}", all.join("; "))
     }
 }
 

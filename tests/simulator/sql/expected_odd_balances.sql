@@ -5,16 +5,16 @@ CREATE TEMPORARY VIEW expected_odd_balances AS
 WITH claims_judged AS (
     SELECT jsonb_build_array(year::text, number::text)::text AS id, coalesce(approved, amount) AS claimed, status,
            status IS NULL OR status NOT IN ('filed', 'paid') OR coalesce(approved, amount) IS NULL
-           OR coalesce(approved, amount) = 'NaN' OR coalesce(approved, amount) <> round(coalesce(approved, amount), 2) AS is_parked
+           OR coalesce(approved, amount) = 'NaN' OR abs(coalesce(approved, amount)) >= 1e18 OR coalesce(approved, amount) <> round(coalesce(approved, amount), 2) AS is_parked
     FROM public.claims
     WHERE status IS NULL OR status NOT IN ('draft', 'void')
 ), rooms_judged AS (
     SELECT id::text AS id, total, total - round(total * 100 / 118, 2) AS tax,
-           total IS NULL OR total = 'NaN' OR total <> round(total, 2) AS is_parked
+           total IS NULL OR total = 'NaN' OR abs(total) >= 1e18 OR total <> round(total, 2) AS is_parked
     FROM public.rooms WHERE void_at IS NULL
 ), vouchers_judged AS (
     SELECT code::text AS id, coalesce(value, 0) AS value, mode,
-           coalesce(value, 0) = 'NaN' OR coalesce(value, 0) <> round(coalesce(value, 0), 2) AS is_parked
+           coalesce(value, 0) = 'NaN' OR abs(coalesce(value, 0)) >= 1e18 OR coalesce(value, 0) <> round(coalesce(value, 0), 2) AS is_parked
     FROM public.vouchers
 ), lines AS (
     SELECT 'CLAIM' AS reference_type, id AS reference_id, CASE status WHEN 'paid' THEN '1010' ELSE '1100' END AS account_code,

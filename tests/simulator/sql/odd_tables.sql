@@ -77,7 +77,7 @@ CREATE TABLE witness.changes (
     what           text NOT NULL
 );
 
-CREATE FUNCTION witness.key_of(image jsonb, columns text[]) RETURNS text LANGUAGE sql IMMUTABLE
+CREATE FUNCTION witness.key_of(image jsonb, columns text[]) RETURNS text LANGUAGE sql IMMUTABLE STRICT
 SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE cardinality(columns)
                WHEN 1 THEN image ->> columns[1]
