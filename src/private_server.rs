@@ -1,11 +1,12 @@
 //! A private, throw-away PostgreSQL server for the demo and the tests.
 //!
 //! It listens on a socket in a directory of its own and on nothing else. A small shell, the keeper, owns it: the keeper
-//! reads from a pipe that this process holds open and never writes to. Whatever ends this process, `kill -9` included,
-//! closes the pipe; the keeper then stops the server and removes the directory. A directory whose keeper was killed
-//! too is swept by the next start.
+//! reads from a pipe that this process holds open, and on which it may ask for the server to be stopped or started again.
+//! Whatever ends this process, `kill -9` included, closes the pipe; the keeper then stops the server and removes the
+//! directory. A directory whose keeper was killed too is swept by the next start.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -18,19 +19,24 @@ use crate::error::{Error, Result};
 
 const DIRECTORY_PREFIX: &str = "daybook-pg-";
 
-/// The keeper. Arguments: directory of the server's programs, private directory, settings of the server.
+/// The keeper. Arguments: directory of the server's programs, private directory, settings of the server. It reads one command a
+/// line, and does each to its end before the next. Its words for the server are signals: QUIT is an immediate shutdown, which
+/// writes nothing more, and INT a fast one.
 const KEEPER: &str = r#"
 bin=$1 dir=$2; shift 2
 echo $$ > "$dir/keeper.pid"
 server=
+end() {
+    [ -n "$server" ] || return 0
+    # The shell starts it deaf to SIGQUIT and SIGINT; it listens once it has written its lock file.
+    tries=0
+    until [ -s "$dir/data/postmaster.pid" ] || [ $tries -ge 100 ]; do tries=$((tries + 1)); sleep 0.1; done
+    kill "-$1" "$server"; wait "$server"
+    server=
+}
 finish() {
     trap '' EXIT TERM INT HUP
-    if [ -n "$server" ]; then
-        # The shell starts it deaf to SIGQUIT; it listens once it has written its lock file.
-        tries=0
-        until [ -s data/postmaster.pid ] || [ $tries -ge 100 ]; do tries=$((tries + 1)); sleep 0.1; done
-        kill -QUIT "$server"; wait "$server"
-    fi
+    end QUIT
     cd /; rm -rf "$dir"
 }
 trap finish EXIT
@@ -38,9 +44,16 @@ trap exit TERM INT HUP
 cd "$dir"
 "$bin/initdb" --pgdata=data --username=postgres --auth=trust --encoding=UTF8 --locale=C --no-sync > server.log 2>&1 \
     || { cp server.log "$dir.log"; exit 1; }
-"$bin/postgres" -D data -k "$dir" -c listen_addresses= "$@" >> server.log 2>&1 &
-server=$!
-read -r _
+start() { "$bin/postgres" -D data -k "$dir" -c listen_addresses= "$@" >> server.log 2>&1 & server=$!; }
+start "$@"
+while read -r command; do
+    case $command in
+        crash) end QUIT ;;
+        stop) end INT ;;
+        start) end QUIT; rm -f data/standby.signal; start "$@" ;;
+        start_read_only) end QUIT; : > data/standby.signal; start "$@" ;;
+    esac
+done
 "#;
 
 /// A running server. Dropping it stops it and removes its directory.
@@ -94,13 +107,77 @@ impl PrivateServer {
         format!("host={} user={user} dbname={database}", self.directory.display())
     }
 
+    /// Ends the server at once, as a crash would: what was not written to its files yet is lost, commits that were not flushed
+    /// among it. Returns when it has ended.
+    pub fn crash(&mut self) -> Result<()> {
+        self.command("crash")?;
+        self.wait_until_gone()
+    }
+
+    /// Ends the server in order: sessions are ended, and everything is written. Returns when it has ended.
+    pub fn stop(&mut self) -> Result<()> {
+        self.command("stop")?;
+        self.wait_until_gone()
+    }
+
+    /// Starts the server again after `crash` or `stop`, and waits until it accepts connections. After `start_read_only` and `stop` it
+    /// is writable again, on the timeline that it was on: it was never promoted.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.command("start")?;
+        self.wait_until_back()
+    }
+
+    /// Starts the server again as a hot standby of nobody: everything can be read, and nothing written.
+    pub fn start_read_only(&mut self) -> Result<()> {
+        self.command("start_read_only")?;
+        self.wait_until_back()
+    }
+
+    /// The last lines of the server's log.
+    pub fn log_tail(&self, lines_max: usize) -> String {
+        last_lines(&fs::read_to_string(self.directory.join("server.log")).unwrap_or_default(), lines_max, "\n")
+    }
+
+    fn command(&mut self, command: &str) -> Result<()> {
+        let Some(pipe) = &mut self.keeper.stdin else {
+            return Err(Error::Unexpected("the keeper of the private server has no pipe".into()));
+        };
+        let told = pipe.write_all(format!("{command}\n").as_bytes());
+        told.map_err(|source| Error::Io { doing: "telling the keeper of the private server".into(), source })
+    }
+
+    fn is_ready(&self) -> bool {
+        // The last line of postmaster.pid says "ready" once connections are accepted.
+        let state = fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap_or_default();
+        self.directory.join(".s.PGSQL.5432").exists() && state.lines().nth(7).is_some_and(|line| line.trim() == "ready")
+    }
+
+    fn wait_until_gone(&mut self) -> Result<()> {
+        let lock = self.directory.join("data/postmaster.pid");
+        self.wait_for("end", move |_| !lock.exists())
+    }
+
+    fn wait_until_back(&mut self) -> Result<()> {
+        self.wait_for("start again", |server| server.is_ready())
+    }
+
+    /// Its log tells nothing of failures: it is full of those of the clients that were cut off.
+    fn wait_for(&mut self, what: &str, mut is_reached: impl FnMut(&Self) -> bool) -> Result<()> {
+        let started = Instant::now();
+        while !is_reached(self) {
+            if self.keeper.try_wait().ok().flatten().is_some() || started.elapsed() > Duration::from_secs(60) {
+                let tail = last_lines(&self.log_tail(3), 3, " ");
+                return Err(Error::Unreachable(format!("the private PostgreSQL server does not {what}: {tail}")));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
     fn wait_until_ready(&mut self) -> Result<()> {
         let started = Instant::now();
-        let socket = self.directory.join(".s.PGSQL.5432");
         loop {
-            // The last line of postmaster.pid says "ready" once connections are accepted.
-            let state = fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap_or_default();
-            if socket.exists() && state.lines().nth(7).is_some_and(|line| line.trim() == "ready") {
+            if self.is_ready() {
                 return Ok(());
             }
             let log = fs::read_to_string(self.directory.join("server.log")).unwrap_or_default();
@@ -111,8 +188,7 @@ impl PrivateServer {
                     .or_else(|_| fs::read_to_string(self.directory.join("server.log")))
                     .unwrap_or_default();
                 let _ = fs::remove_file(kept);
-                let last = log.lines().rev().take(3).collect::<Vec<_>>();
-                let last = last.into_iter().rev().collect::<Vec<_>>().join(" ");
+                let last = last_lines(&log, 3, " ");
                 return Err(Error::Unreachable(format!("the private PostgreSQL server does not start: {last}")));
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -125,6 +201,11 @@ impl Drop for PrivateServer {
         drop(self.keeper.stdin.take());
         let _ = self.keeper.wait();
     }
+}
+
+fn last_lines(text: &str, lines_max: usize, separator: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(lines_max)..].join(separator)
 }
 
 /// Finds the directory of `initdb` and `postgres`: $PG_BIN, pg_config, $PATH, then the highest major that Debian keeps.
