@@ -13,8 +13,7 @@ WITH highest AS (
 ), met AS (
     UPDATE daybook.ledger_meeting SET token = NULL, proposed = NULL
 ), numbered AS MATERIALIZED (
-    SELECT setval(s, greatest($1::bigint + 1000, nextval(s)), true) AS seq
-    FROM (SELECT pg_get_serial_sequence('daybook.sync_queue', 'seq')::regclass AS s) AS of_queue
+    SELECT daybook.number_events_above($1) AS seq
 ), reconciled AS MATERIALIZED (
     SELECT daybook.reconcile(relation) FROM daybook.sync_source, numbered WHERE suspended_at IS NULL
 )

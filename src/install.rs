@@ -54,6 +54,7 @@ const SOURCE_FUNCTIONS: &[SqlFile] = sql_files![
     "source/functions/14_audit_log_partitions.sql",
     "source/functions/15_guard_configuration.sql",
     "source/functions/16_pause.sql",
+    "source/functions/17_number_events_above.sql",
     "source/functions/99_privileges.sql",
 ];
 
@@ -102,14 +103,16 @@ const SOURCE: Script =
 const LEDGER: Script =
     Script { side: Side::Ledger, schema: "ledger", migrations: LEDGER_MIGRATIONS, functions: LEDGER_FUNCTIONS };
 
+/// The number of a side's last migration.
+pub fn schema_version(side: Side) -> Result<i32> {
+    Ok(script(side).refinery_migrations()?.iter().map(Migration::version).max().unwrap_or_default())
+}
+
 /// Whether a schema is the one that this program was made for: each migration is a new protocol between the two, and a consumer of
 /// another one would read or write it by guess.
 pub async fn check_schema(side: Side, session: &Session) -> Result<()> {
-    let script = match side {
-        Side::Source => &SOURCE,
-        Side::Ledger => &LEDGER,
-    };
-    let needed = script.refinery_migrations()?.iter().map(Migration::version).max().unwrap_or_default();
+    let script = script(side);
+    let needed = schema_version(side)?;
     let sql = format!("SELECT coalesce(max(version), 0)::bigint FROM {}", script.history_table());
     let present: i64 = session.query_one(&sql, &[]).await.doing("asking for the schema's version")?.get(0);
     let advice = match present.cmp(&i64::from(needed)) {

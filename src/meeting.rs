@@ -1,8 +1,10 @@
 //! Whether source and ledger are still those that knew each other: at each connection of a worker they change over to a new
 //! common token, and the ledger keeps where the source lives.
 //!
-//! A database that was restored has an old token; one that was copied, moved or promoted lives elsewhere; a second one under
-//! a used name, or another ledger, has no token in common. None of them is let in by guess: a person says `daybook rejoin`.
+//! A database that was restored has an old token; one that was copied or moved lives elsewhere; a second one under a used name,
+//! or another ledger, has no token in common. None of them is let in by guess: a person says `daybook rejoin`. A standby that was
+//! promoted has the token and lives in the same cluster, on a later timeline: it is let in, and every table is reconciled, for what
+//! the old primary committed last may never have reached it.
 //!
 //! ```text
 //! source   token T              ── proposes N ──▶ T, N ─────────────── confirms ──▶ N
@@ -68,6 +70,8 @@ pub enum Parted {
     OtherToken,
     OlderSource,
     OtherPlace,
+    /// Parted only from what the old primary did not hand on: it goes on by itself.
+    Promoted,
 }
 
 /// Whether the two are no longer those that knew each other. `known`: `None` where the ledger has never heard of the source.
@@ -77,6 +81,15 @@ pub fn parted(known: Option<&Known>, here: &Here, same_database: bool) -> Option
     };
     if known.token.is_some() && known.token != here.token && known.token != here.proposed {
         return Some(Parted::OtherToken);
+    }
+    let (cluster, database, timeline) = &known.place;
+    if !same_database
+        && timeline.is_some()
+        && (cluster, database) == (&here.place.0, &here.place.1)
+        && here.place.2 > *timeline
+    // eight hexadecimal digits
+    {
+        return Some(Parted::Promoted);
     }
     if known.highest_seq > here.highest_seq {
         return Some(Parted::OlderSource);
@@ -102,7 +115,10 @@ impl Parted {
             ),
             Parted::OtherPlace => format!(
                 "source {source_name} of book {book} is known to live in another database than this one: this is a copy of it, \
-                 or it was moved, restored or promoted."
+                 or it was moved or restored."
+            ),
+            Parted::Promoted => format!(
+                "source {source_name} of book {book} was promoted: `daybook run` has every table reconciled, and goes on."
             ),
         }
     }
@@ -130,7 +146,9 @@ async fn change_over(
         place: place(&here),
         highest_seq: here.get("highest_seq"),
     };
-    if let Some(parted) = parted((!is_new).then_some(&ledgers), &ours, same_database) {
+    let parted = parted((!is_new).then_some(&ledgers), &ours, same_database);
+    let is_promoted = parted == Some(Parted::Promoted);
+    if let Some(parted) = parted.filter(|_| !is_promoted) {
         let database: Option<String> = known.get("database_name");
         return Err(Error::Strangers(format!(
             "{} If it is the same source all the same: `daybook rejoin --reason ...`, which has every table reconciled. Nothing is \
@@ -144,12 +162,22 @@ async fn change_over(
     // Durable before the ledger changes over, or a crash would part the two.
     source.batch_execute("SET LOCAL synchronous_commit = on").await.doing(doing)?;
     source.execute(sql::PROPOSE_TOKEN, &[&token, &next]).await.doing(doing)?;
+    if is_promoted {
+        // Before the ledger changes over: where a crash comes between, it is done twice rather than never.
+        let seen: i64 = ledger.query_one(sql::HIGHEST_SEEN, &[&book, &source_name]).await.doing(doing)?.get(0);
+        source.execute("SELECT daybook.number_events_above($1)", &[&seen]).await.doing(doing)?;
+        source.execute(sql::RECONCILE_PROMOTED, &[]).await.doing(doing)?;
+        tracing::warn!("{}", Parted::Promoted.explain(book, source_name, ""));
+    }
     source.commit().await.doing(doing)?;
     let (system_identifier, database_oid, timeline) = ours.place;
     let database_name: String = here.get("database_name");
     let parameters: crate::database::Parameters<'_> =
         &[&book, &source_name, &next, &system_identifier, &database_oid, &timeline, &database_name];
     ledger.execute(sql::KEEP_TOKEN, parameters).await.doing(doing)?;
+    if is_promoted {
+        ledger.execute(sql::NOTE_PROMOTION, &[&book, &source_name, &timeline]).await.doing(doing)?;
+    }
     Ok(next)
 }
 

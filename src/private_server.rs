@@ -60,6 +60,7 @@ done
 pub struct PrivateServer {
     keeper: Child,
     directory: PathBuf,
+    port: u16,
 }
 
 impl PrivateServer {
@@ -76,6 +77,8 @@ impl PrivateServer {
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o700))
             .map_err(io(format!("protecting {}", directory.display())))?;
 
+        // Of the socket, too, which is the only one unless a setting names addresses to listen on.
+        let port = settings.iter().find_map(|setting| setting.strip_prefix("port=")?.parse().ok()).unwrap_or(5432);
         let mut command = Command::new("sh");
         command.arg("-c").arg(KEEPER).arg("daybook-keeper").arg(&bin).arg(&directory);
         for setting in settings {
@@ -92,7 +95,7 @@ impl PrivateServer {
             command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
         }
         let keeper = command.spawn().map_err(io("starting sh".into()))?;
-        let mut server = PrivateServer { keeper, directory };
+        let mut server = PrivateServer { keeper, directory, port };
         server.wait_until_ready()?;
         Ok(server)
     }
@@ -104,7 +107,7 @@ impl PrivateServer {
 
     /// A connection string for a database of this server.
     pub fn url(&self, user: &str, database: &str) -> String {
-        format!("host={} user={user} dbname={database}", self.directory.display())
+        format!("host={} port={} user={user} dbname={database}", self.directory.display(), self.port)
     }
 
     /// Ends the server at once, as a crash would: what was not written to its files yet is lost, commits that were not flushed
@@ -149,7 +152,8 @@ impl PrivateServer {
     fn is_ready(&self) -> bool {
         // The last line of postmaster.pid says "ready" once connections are accepted.
         let state = fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap_or_default();
-        self.directory.join(".s.PGSQL.5432").exists() && state.lines().nth(7).is_some_and(|line| line.trim() == "ready")
+        self.directory.join(format!(".s.PGSQL.{}", self.port)).exists()
+            && state.lines().nth(7).is_some_and(|line| line.trim() == "ready")
     }
 
     fn wait_until_gone(&mut self) -> Result<()> {

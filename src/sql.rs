@@ -36,7 +36,10 @@ statements! {
     MEETING_OF_SOURCE = "meeting_of_source.sql",
     PROPOSE_TOKEN = "propose_token.sql",
     CONFIRM_TOKEN = "confirm_token.sql",
+    RECONCILE_PROMOTED = "reconcile_promoted.sql",
     // on the ledger
+    HIGHEST_SEEN = "highest_seen.sql",
+    NOTE_PROMOTION = "note_promotion.sql",
     REGISTER_SOURCE = "register_source.sql",
     LOCK_SOURCE = "lock_source.sql",
     KEEP_TOKEN = "keep_token.sql",

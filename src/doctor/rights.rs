@@ -273,6 +273,7 @@ const CONSUMERS_FUNCTIONS: &[&str] = &[
     "refresh_capture",
     "backfill",
     "relation_parts",
+    "number_events_above",
     "raise_alert",
     "resolve_alert",
     "make_audit_log_partitions",

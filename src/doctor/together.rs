@@ -3,7 +3,7 @@
 use super::facts::{Attention, Book, Server, Zones};
 use super::finding::{Finding, Place};
 use crate::database::{Side, quote_literal};
-use crate::meeting::{Here, Known, parted};
+use crate::meeting::{Here, Known, Parted, parted};
 
 /// Both sides are installed, or none.
 pub fn installed(source: bool, ledger: bool) -> Vec<Finding> {
@@ -36,6 +36,10 @@ pub fn meeting(source: &Server, ledger: &Server, attention: &Attention, book: &B
     let Some(parted) = parted(known.as_ref(), &here, is_one_database(source, ledger)) else {
         return Vec::new();
     };
+    if parted == Parted::Promoted {
+        let problem = parted.explain(attention.book.as_deref().unwrap_or_default(), &name, "");
+        return vec![Finding::warning("meeting", format!("source {name}"), problem)];
+    }
     let database = book.known.as_ref().map_or("", |known| known.database_name.as_str());
     let problem = parted.explain(attention.book.as_deref().unwrap_or_default(), &name, database);
     vec![

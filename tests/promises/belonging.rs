@@ -97,7 +97,7 @@ async fn a_clone_of_the_source_is_stopped_and_the_source_goes_on() {
         ledger: clinic.ledger.clone(),
         workers: 2,
     };
-    stopped(&of(&copy), "this is a copy of it, or it was moved, restored or promoted").await;
+    stopped(&of(&copy), "this is a copy of it, or it was moved or restored").await;
     assert_eq!(drain(&of(&clinic.database)).await.expect("the source goes on"), 0);
     let left = clinic.accountant.query_one("SELECT count(*) FROM ledger.reference_balances", &[]).await.expect("looks");
     assert_eq!(left.get::<_, i64>(0), 2, "the copy reversed nothing");

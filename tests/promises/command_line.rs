@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Clinic, Cluster};
 
-fn daybook(arguments: &[&str]) -> Command {
+pub fn daybook(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_daybook"));
     command.args(arguments).env_remove("DAYBOOK_SOURCE_URL").env_remove("DAYBOOK_LEDGER_URL").current_dir("/");
     command.stdin(Stdio::null());

@@ -11,6 +11,7 @@ mod consuming;
 mod disappearances;
 mod docs;
 mod doctor;
+mod faults;
 mod harness;
 mod histories;
 mod hostility;
@@ -19,7 +20,10 @@ mod installing;
 mod journal;
 mod periods;
 mod posting;
+#[path = "../simulator/proxy.rs"]
+mod proxy;
 mod reports;
 mod rules;
 mod switches;
+mod tls;
 mod vendor_ddl;

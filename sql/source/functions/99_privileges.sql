@@ -31,7 +31,7 @@ BEGIN
         SELECT p.oid FROM pg_catalog.pg_proc AS p
         WHERE p.pronamespace = 'daybook'::regnamespace
           AND p.proname IN ('key_text', 'bounded_text', 'amount_text', 'local_date', 'key_expression', 'older_transactions_ended',
-                            'refresh_capture', 'backfill', 'relation_parts', 'raise_alert', 'resolve_alert', 'make_audit_log_partitions')
+                            'refresh_capture', 'backfill', 'relation_parts', 'number_events_above', 'raise_alert', 'resolve_alert', 'make_audit_log_partitions')
     LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO daybook_consumer', function_to_call);
     END LOOP;
