@@ -224,9 +224,11 @@ pub fn read_expression(column: &MappedColumn, zone: &str) -> String {
     }
 }
 
-/// The latest event of the bill `k`; there is one, since the reader holds a claimed one.
+/// The latest committed event of the bill `k`; there is one, since the reader holds a claimed one. Those that this very transaction
+/// enqueued, spreading an event of the whole table, are no cause: they may never be committed, and the ledger would name them for ever.
 const LATEST_EVENT: &str = "(SELECT * FROM daybook.sync_queue AS q WHERE q.reference_type = $1 \
-    AND q.reference_id = k.reference_id ORDER BY q.seq DESC LIMIT 1)";
+    AND q.reference_id = k.reference_id AND q.xid IS DISTINCT FROM pg_current_xact_id_if_assigned() \
+    ORDER BY q.seq DESC LIMIT 1)";
 
 /// The cause; whether the application itself said last that the bill is gone, however many of our own events follow; and whether a
 /// TRUNCATE of the table waits to be told to its bills, so that a row may be gone by it although the bill's event is older.

@@ -259,6 +259,7 @@ pub async fn connect_as_consumer(side: Side, address: &Address, statement_timeou
              SET lock_timeout = '5s';
              SET idle_in_transaction_session_timeout = '5s';
              SET tcp_user_timeout = '30s';
+             SELECT set_config('application_name', left(current_setting('application_name'), 50) || ' consumer', false);
              SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'"
         ))
         .await

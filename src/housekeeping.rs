@@ -128,6 +128,7 @@ impl Housekeeper {
             .doing("giving a sign of life")?;
         self.session.commit().await.doing("keeping house")?;
         check_schema(Side::Source, &self.session).await?;
+        end_unheard_sessions(&self.session).await?;
         self.session.execute(sql::RESOLVE_DIRTY_TABLES, &[]).await.doing("resolving alerts")?;
         self.session.execute(sql::CHANGED_PARTITIONS, &[]).await.doing("looking for partitions")?;
         let today = chrono::Utc::now().date_naive();
@@ -139,6 +140,7 @@ impl Housekeeper {
             self.partitions_made_on = Some(today);
         }
         check_schema(Side::Ledger, &self.ledger).await?;
+        end_unheard_sessions(&self.ledger).await?;
         self.take_up_rules().await?;
         self.resolve_brakes().await?;
         let (queued, examples): (i64, Vec<String>) = (highest.get(0), highest.get(1));
@@ -183,4 +185,17 @@ impl Housekeeper {
         }
         Ok(())
     }
+}
+
+/// Frees what a stopped process holds. Ending a session takes the login role's own right, not the consumer's.
+async fn end_unheard_sessions(session: &Session) -> Result<()> {
+    let doing = "looking for sessions of stopped processes";
+    session.begin().await.doing(doing)?;
+    session.batch_execute("SET LOCAL ROLE NONE").await.doing(doing)?;
+    let ended = session.query(sql::END_UNHEARD_SESSIONS, &[]).await.doing(doing)?;
+    session.commit().await.doing(doing)?;
+    for row in ended {
+        tracing::warn!(pid = row.get::<_, i32>(0), "ended a session whose process does not take its answers");
+    }
+    Ok(())
 }

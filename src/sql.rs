@@ -38,6 +38,7 @@ statements! {
     CONFIRM_TOKEN = "confirm_token.sql",
     RECONCILE_PROMOTED = "reconcile_promoted.sql",
     // on the ledger
+    END_UNHEARD_SESSIONS = "end_unheard_sessions.sql",
     HIGHEST_SEEN = "highest_seen.sql",
     NOTE_PROMOTION = "note_promotion.sql",
     REGISTER_SOURCE = "register_source.sql",

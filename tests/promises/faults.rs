@@ -133,6 +133,30 @@ async fn a_crash_at_any_point_repeats_without_effect_in_one_database() {
     }
 }
 
+/// A worker that spreads an event of the whole table enqueues bills in the transaction in which it reads them; none of these
+/// events is there after a crash.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_entry_names_as_its_cause_an_event_that_a_crash_took_back() {
+    let clinic = Clinic::with_ledger_elsewhere().await;
+    let ledger = clinic.ledger.get_dbname().expect("a database").to_string();
+    let (source_url, ledger_url) =
+        (crate::command_line::url(&clinic), Cluster::elsewhere().server.url("postgres", &ledger));
+    clinic.write("INSERT INTO lab_bills (id, amount, invoice_number) VALUES (1, 10, 'A')").await;
+    clinic.drain().await;
+    clinic.write("UPDATE lab_bills SET amount = 20").await;
+    clinic.dba.batch_execute("SELECT daybook.reconcile('lab_bills')").await.expect("enqueues the table");
+    let mut running = Running::start(&source_url, &ledger_url, Some("after_ledger_commit"));
+    let started = Instant::now();
+    while !running.has_ended() {
+        assert!(started.elapsed() < Duration::from_secs(30), "the point is passed");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    clinic.drain().await;
+    let cause = "SELECT string_agg(DISTINCT event_origin || ' ' || event_seq, ', ') FROM ledger.journal_entries WHERE kind <> 'original'";
+    let update = "SELECT origin || ' ' || seq FROM daybook.sync_audit_log WHERE operation = 'update'";
+    assert_eq!(clinic.ledger_text(cause).await, clinic.text(update).await);
+}
+
 /// Two clusters of their own, which may be stopped, and a role without any right but to consume.
 async fn clinic_of_its_own() -> (Cluster, Cluster, String, String) {
     let (source, ledger) = (Cluster::start(), Cluster::start());
@@ -331,7 +355,7 @@ async fn a_stopped_process_holds_its_bills_for_seconds_only_and_posts_nothing_tw
         .await
         .expect("holds a bill");
     clinic.write("UPDATE lab_bills SET amount = 20").await;
-    let waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database() AND application_name = 'daybook'";
+    let waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database() AND application_name = 'daybook consumer'";
     let onlooker = connect(Side::Ledger, &clinic.ledger).await.expect("connects");
     until(&onlooker, waits, "true").await;
     stopped.signal(nix::sys::signal::Signal::SIGSTOP);
@@ -347,6 +371,33 @@ async fn a_stopped_process_holds_its_bills_for_seconds_only_and_posts_nothing_tw
     let (code, said) = stopped.stop();
     assert_eq!(code, Some(0), "{said}");
     clinic.assert_ledger_equals_bills().await;
+}
+
+/// Stopped in the middle of an answer: the server cannot finish it, and none of its time limits applies.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_whose_process_does_not_take_its_answers_is_ended_by_another_process() {
+    use std::io::Write;
+    let clinic = Clinic::new().await;
+    let socket = Cluster::shared().server.directory().join(".s.PGSQL.5432");
+    let mut stopped = std::os::unix::net::UnixStream::connect(socket).expect("connects");
+    let message = |kind: &[u8], body: &[u8]| {
+        let length = i32::try_from(body.len() + 4).expect("a short message").to_be_bytes();
+        [kind, &length, body].concat()
+    };
+    let startup = format!("user\0postgres\0database\0{}\0application_name\0daybook consumer\0\0", clinic.database);
+    let startup = [&196_608_i32.to_be_bytes()[..], startup.as_bytes()].concat();
+    stopped.write_all(&message(b"", &startup)).expect("begins");
+    let endless = b"BEGIN; SELECT repeat('x', 100000) FROM generate_series(1, 1000)\0";
+    stopped.write_all(&message(b"Q", endless)).expect("asks, and never listens");
+    let stuck =
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'ClientWrite' AND datname = current_database()";
+    until(&clinic.dba, stuck, "1").await;
+    let url = crate::command_line::url(&clinic);
+    let running = Running::start(&url, &url, None);
+    until(&clinic.dba, stuck, "0").await;
+    let (code, said) = running.stop();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("ended a session whose process does not take its answers"), "{said}");
 }
 
 /// A batch may take longer than a hung process may hold its locks.
