@@ -18,7 +18,7 @@
 //! | [`consumer`], [`housekeeping`] | workers, what happens after errors, `run` and `drain`; signs of life |
 //! | [`supervise`] | several sources in one process |
 //! | [`error`] | one map from error to what happens next |
-//! | [`settings`], [`options`], [`database`], [`sql`] | settings, connection strings, sessions, statements |
+//! | [`settings`], [`options`], [`database`], [`plain_names`], [`sql`] | settings, connection strings, sessions, statements |
 //! | [`connecting`], [`meeting`] | both sides of a consumer, and whether they are still those that knew each other |
 //! | [`rules`], [`periods`], [`chart`], [`backfill`], [`switches`] | what accountants and DBAs decide, as commands |
 //! | [`install`], [`identity`], [`status`], [`doctor`] | what the commands of these names do |
@@ -45,6 +45,7 @@ pub mod ledger;
 pub mod meeting;
 pub mod options;
 pub mod periods;
+pub mod plain_names;
 pub mod posting;
 pub mod print;
 pub mod private_server;

@@ -4,8 +4,9 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 use tokio_postgres::Config;
 
-use crate::database::{Side, connect};
+use crate::database::Side;
 use crate::error::{Error, Result, explain, is_undefined};
+use crate::plain_names::connect_plainly;
 
 /// A captured table and its queue.
 #[derive(Debug, Serialize)]
@@ -48,8 +49,8 @@ pub struct Status {
 
 /// Looks at both sides with the login role's own rights; it needs to be a member of `daybook_reader`.
 pub async fn status(source: &Config, ledger: &Config) -> Result<Status> {
-    let source = connect(Side::Source, source).await?;
-    let ledger = connect(Side::Ledger, ledger).await?;
+    let source = connect_plainly(Side::Source, source).await?;
+    let ledger = connect_plainly(Side::Ledger, ledger).await?;
     let on = |side: Side| {
         move |error: tokio_postgres::Error| match is_undefined(&error) {
             true => Error::NotInstalled(format!(
