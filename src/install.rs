@@ -41,6 +41,7 @@ const SOURCE_FUNCTIONS: &[SqlFile] = sql_files![
     "source/functions/03_key_expression.sql",
     "source/functions/04_write_capture_function.sql",
     "source/functions/05_attach_checks.sql",
+    "source/functions/05_code_in_plans.sql",
     "source/functions/05_attach.sql",
     "source/functions/06_detach.sql",
     "source/functions/07_suspend.sql",
