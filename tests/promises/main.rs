@@ -13,6 +13,7 @@ mod docs;
 mod doctor;
 mod harness;
 mod histories;
+mod hostile_input;
 mod hostile_owners;
 mod hostile_roles;
 mod hostile_shadows;
