@@ -16,6 +16,7 @@ mod histories;
 mod hostile_input;
 mod hostile_owners;
 mod hostile_roles;
+mod hostile_sessions;
 mod hostile_shadows;
 mod hostility;
 mod house_rules;
