@@ -14,6 +14,7 @@ mod doctor;
 mod harness;
 mod histories;
 mod hostile_input;
+mod hostile_names;
 mod hostile_owners;
 mod hostile_roles;
 mod hostile_sessions;
