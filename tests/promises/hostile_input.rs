@@ -245,3 +245,34 @@ async fn a_byte_that_means_nothing_in_the_sources_encoding_parks_its_bill_and_in
     let drained = consumer::drain(databases, Duration::from_secs(20)).await.expect("drains");
     assert_eq!((drained.unfinished, text(&accountant, posted).await.as_str()), (0, "2,3,Mueller,Müller"));
 }
+
+#[tokio::test]
+async fn a_ledger_that_lacks_characters_of_the_source_is_refused_and_a_source_of_any_encoding_too() {
+    let cluster = Cluster::shared();
+    let admin = cluster.admin("postgres").await;
+    for (name, encoding) in [("enc_latin1", "LATIN1"), ("enc_ascii", "SQL_ASCII"), ("enc_win", "WIN1252")] {
+        let create =
+            format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'");
+        admin.batch_execute(&create).await.expect("creates");
+    }
+    let utf8 = cluster.empty_database().await;
+    for (source, ledger, part) in [
+        (utf8.as_str(), "enc_latin1", "the ledger database is encoded in LATIN1"),
+        (&utf8, "enc_ascii", "the ledger database is encoded in SQL_ASCII"),
+        ("enc_win", "enc_latin1", "may lack characters of the source's keys (WIN1252)"),
+        ("enc_ascii", "enc_ascii", "the source database is encoded in SQL_ASCII"),
+        ("enc_ascii", &utf8, "ENCODING 'UTF8'"),
+    ] {
+        let (source, ledger) = (cluster.config("postgres", source), cluster.config("postgres", ledger));
+        let error = install(&source, &ledger, &Wishes::default()).await.expect_err("is refused");
+        assert!(error.to_string().contains(part) && error.exit_code() == 2, "{error}");
+        assert!(
+            cluster
+                .admin(source.get_dbname().expect("a name"))
+                .await
+                .query_one("SELECT 1 WHERE to_regnamespace('daybook') IS NULL", &[])
+                .await
+                .is_ok()
+        );
+    }
+}

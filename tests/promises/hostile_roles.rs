@@ -114,3 +114,91 @@ async fn an_application_role_that_tries_everything_gets_nothing() {
     clinic.drain().await;
     clinic.assert_ledger_equals_bills().await;
 }
+
+#[tokio::test]
+async fn our_own_roles_can_do_their_work_and_nothing_else() {
+    let clinic = Clinic::new().await;
+    clinic.write("INSERT INTO lab_bills (id, amount, invoice_number) VALUES (1, 10, 'A')").await;
+    clinic.drain().await;
+    clinic.dba.batch_execute("ALTER TABLE lab_bills ADD COLUMN diagnosis text").await.expect("adds");
+    let nobody = [
+        "UPDATE ledger.journal_entries SET total = 1",
+        "DELETE FROM ledger.journal_lines",
+        "TRUNCATE ledger.journal_entries",
+        "ALTER TABLE ledger.journal_lines DISABLE TRIGGER ALL",
+        "UPDATE ledger.books SET currency = 'EUR'",
+        "DELETE FROM ledger.posting_rules",
+        "INSERT INTO ledger.periods VALUES ('main', '2024-01-01', '2024-01-31', 'hard')",
+        "INSERT INTO ledger.period_log (book, first_day, last_day, state, forced) VALUES ('main', '2024-01-01', '2024-01-31', 'open', false)",
+        "UPDATE daybook.sync_configuration SET config_value = 'paused' WHERE config_key = 'posting'",
+        "SELECT daybook.detach('lab_bills')",
+        "SELECT daybook.suspend('lab_bills')",
+        "SELECT daybook.attach('lab_bills', 'LAB', ARRAY['id'], ARRAY['amount'])",
+        "SELECT daybook.resolve('LAB', '1', 'x')",
+        "SELECT daybook.enqueue('LAB', '1')",
+        "SELECT daybook.write_capture_function('lab_bills')",
+        "UPDATE daybook.sync_source SET filter_columns = '{}'",
+        "CREATE TABLE daybook.x ()",
+        "CREATE FUNCTION ledger.x() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE OR REPLACE FUNCTION daybook.key_text(text) RETURNS text LANGUAGE sql AS 'SELECT 1::text'",
+        "SELECT diagnosis FROM lab_bills",
+        "UPDATE lab_bills SET amount = 1",
+        "DELETE FROM daybook.sync_audit_log",
+        "UPDATE daybook.sync_audit_log SET outcome = 'posted'",
+        "DROP TABLE daybook.sync_queue",
+        "SET ROLE daybook_owner",
+    ];
+    let lookers = [
+        "INSERT INTO daybook.sync_queue (source, reference_type, operation) VALUES ('main', 'LAB', 'truncate')",
+        "DELETE FROM daybook.sync_queue",
+        "UPDATE daybook.sync_alerts SET state = 'resolved'",
+        "UPDATE ledger.sync_master_status SET state = 'current'",
+        "INSERT INTO ledger.journal_entries DEFAULT VALUES",
+        "SELECT nextval('ledger.journal_entry_id')",
+        "SELECT amount FROM lab_bills",
+        "SELECT daybook.raise_alert('A', 'b', 'info', 'c')",
+    ];
+    let others = [
+        "SELECT ledger.close_period('main', '2024-01-01', '2024-01-31')",
+        "DELETE FROM ledger.accounts",
+        "SELECT ledger.apply_rule('main', 'LAB', 'x', replace => true)",
+    ];
+    for role in ["daybook_consumer", "daybook_reader", "daybook_controller"] {
+        // As one who logs in as the role and nothing else.
+        let is_looker = role != "daybook_consumer";
+        let session = format!("SET SESSION AUTHORIZATION {role}");
+        clinic.dba.batch_execute(&session).await.expect("becomes it");
+        let statements = nobody
+            .iter()
+            .chain(lookers.iter().filter(|_| is_looker))
+            .chain(others.iter().filter(|_| role != "daybook_controller"));
+        for statement in statements {
+            let told = refused(&clinic.dba, statement).await;
+            assert!(
+                told.contains("permission denied") || told.contains("must be owner"),
+                "{role}: {statement}: {told}"
+            );
+        }
+        clinic.dba.batch_execute("RESET SESSION AUTHORIZATION").await.expect("is itself again");
+    }
+    clinic.assert_ledger_equals_bills().await;
+}
+
+/// Who may look has a right to name the capture functions, and could put them on a table of their own. Such an event is one like
+/// any other: the row says what the bill is.
+#[tokio::test]
+async fn an_event_that_somebody_forges_changes_no_bill() {
+    let clinic = Clinic::new().await;
+    clinic.write("INSERT INTO lab_bills (id, amount, invoice_number) VALUES (1, 10, 'A'), (2, 20, 'A')").await;
+    clinic.drain().await;
+    let forge = "SET SESSION AUTHORIZATION daybook_reader; CREATE TEMPORARY TABLE forged (id bigint, amount numeric);
+        CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON forged FOR EACH ROW EXECUTE FUNCTION daybook.capture_lab();
+        CREATE TRIGGER u AFTER TRUNCATE ON forged EXECUTE FUNCTION daybook.capture_lab();
+        INSERT INTO forged VALUES (1, 99), (7, 99), (NULL, 99); DELETE FROM forged; TRUNCATE forged;
+        RESET SESSION AUTHORIZATION";
+    clinic.dba.batch_execute(forge).await.expect("forges");
+    assert_ne!(clinic.text("SELECT count(*) FROM daybook.sync_queue").await, "0");
+    clinic.drain().await;
+    assert_eq!(clinic.ledger_text("SELECT count(*) FROM ledger.journal_entries").await, "2", "nothing was posted");
+    clinic.assert_ledger_equals_bills().await;
+}
