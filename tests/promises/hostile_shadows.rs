@@ -33,8 +33,11 @@ impl Trap {
         names.push(print_install(&Wishes::default()).expect("prints"));
         names.push(print_uninstall(true));
         names.push("to_regnamespace( to_regrole( set_config( pg_advisory_lock( pg_advisory_unlock(".into());
-        // `connect` asks for the version before there is a path of ours.
-        let names = names.join("\n").replace("current_setting(", "");
+        // What `connect` and `connect_as_consumer` ask before there is a path of ours.
+        let mut names = names.join("\n");
+        for asked in ["current_setting(", "to_regnamespace(", "to_regrole("] {
+            names = names.replace(asked, "");
+        }
         dba.execute("SELECT set_config('wires.sql', $1, false)", &[&names]).await.expect("tells the names");
         dba.batch_execute(WIRES).await.expect("lays the wires");
         let hostile = format!(
@@ -69,7 +72,7 @@ impl Trap {
 }
 
 #[tokio::test]
-async fn installing_as_superuser_never_runs_what_the_application_shadows() {
+async fn installing_posting_and_uninstalling_never_run_what_the_application_shadows() {
     let trap = Trap::laid().await;
     install(&trap.config, &trap.config, &Wishes::default()).await.expect("installs");
     assert_eq!(trap.sprung().await, None, "while installing");
@@ -77,6 +80,22 @@ async fn installing_as_superuser_never_runs_what_the_application_shadows() {
     assert_eq!(trap.sprung().await, None, "while installing again");
     let status = daybook::status::status(&trap.config, &trap.config).await.expect("looks");
     assert_eq!((trap.sprung().await, status.entries), (None, 0), "while looking");
+    for attach in TRIGGERS {
+        trap.dba.batch_execute(attach).await.expect("attaches");
+    }
+    trap.dba
+        .batch_execute("INSERT INTO public.lab_bills (id, amount, invoice_number) VALUES (1, 10, 'A')")
+        .await
+        .expect("writes");
+    assert_eq!(trap.sprung().await, None, "while capturing");
+    let databases = daybook::options::Databases {
+        name: None,
+        source: trap.config.clone(),
+        ledger: trap.config.clone(),
+        workers: 1,
+    };
+    let drained = daybook::consumer::drain(databases, std::time::Duration::from_secs(20)).await.expect("drains");
+    assert_eq!((trap.sprung().await, drained.unfinished, drained.parked), (None, 0, 0), "while posting");
     uninstall(&trap.config, &trap.config, true).await.expect("uninstalls");
     assert_eq!(trap.sprung().await, None, "while uninstalling");
 
