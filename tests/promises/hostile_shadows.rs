@@ -83,10 +83,11 @@ async fn installing_posting_and_uninstalling_never_run_what_the_application_shad
     for attach in TRIGGERS {
         trap.dba.batch_execute(attach).await.expect("attaches");
     }
-    trap.dba
-        .batch_execute("INSERT INTO public.lab_bills (id, amount, invoice_number) VALUES (1, 10, 'A')")
-        .await
-        .expect("writes");
+    let psql = trap.stumbling().await;
+    trap.sprung().await;
+    let life = "INSERT INTO public.lab_bills (id, amount, invoice_number) VALUES (1, 10, 'A'), (2, 10, 'A');
+                UPDATE public.lab_bills SET amount = 11; DELETE FROM public.lab_bills WHERE id OPERATOR(pg_catalog.=) 2";
+    psql.batch_execute(life).await.expect("writes");
     assert_eq!(trap.sprung().await, None, "while capturing");
     let databases = daybook::options::Databases {
         name: None,
@@ -100,7 +101,6 @@ async fn installing_posting_and_uninstalling_never_run_what_the_application_shad
     assert_eq!(trap.sprung().await, None, "while uninstalling");
 
     // The same from psql, in a session that finds the application's names first.
-    let psql = trap.stumbling().await;
     psql.batch_execute(&print_install(&Wishes::default()).expect("prints")).await.expect("installs");
     assert_eq!(trap.sprung().await, None, "while installing by the printed SQL");
     for attach in TRIGGERS {
