@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use self::fit::Definition;
-use crate::database::{Session, quote_identifier, quote_literal};
+use crate::database::{Parameters, Session, quote_identifier, quote_literal};
 use crate::error::{Doing, Error, Result};
 use crate::key;
 use crate::posting::rule::{MappedColumn, Reading, RuleSet};
@@ -170,12 +170,24 @@ impl Table {
     /// Locks the table against DDL until the transaction ends, and looks whether its columns are still those that this was
     /// prepared for. Their types were found harmless to read; another type could bring code of the application's along.
     pub(crate) async fn hold_still(&self, source: &Session) -> Result<()> {
+        self.look_again(source).await?;
         let lock = format!("SELECT FROM {} WHERE false", self.qualified_name);
         source.query(&lock, &[]).await.doing("locking the table against DDL")?;
-        let now = source.query_one(sql::COLUMN_TYPES, &[&self.relation]).await.doing("looking at the columns")?;
+        self.look_again(source).await
+    }
+
+    /// Before the lock, too: a view that took the table's name would run its functions as soon as it is named.
+    async fn look_again(&self, source: &Session) -> Result<()> {
+        let parameters: Parameters<'_> = &[&self.relation, &self.qualified_name];
+        let now = source.query_one(sql::COLUMN_TYPES, parameters).await.doing("looking at the columns")?;
         let (columns, column_types): (Vec<String>, Vec<u32>) = (now.get("columns"), now.get("column_types"));
         let policies: Option<Vec<Option<String>>> = now.get("policies");
-        if columns != self.columns || column_types != self.column_types || policies.as_ref() != Some(&self.policies) {
+        let is_still_harmless: bool = now.get("is_still_harmless");
+        if !is_still_harmless
+            || columns != self.columns
+            || column_types != self.column_types
+            || policies.as_ref() != Some(&self.policies)
+        {
             return Err(Error::DefinitionChanged(self.reference_type.clone()));
         }
         Ok(())

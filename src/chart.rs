@@ -6,7 +6,7 @@ use clap::Subcommand;
 use comfy_table::{Table, presets};
 use serde::Deserialize;
 
-use crate::database::{Side, connect};
+use crate::database::{Side, connect_plainly};
 use crate::error::{Error, Result, explain};
 use crate::options::Urls;
 use crate::print;
@@ -46,11 +46,11 @@ struct Account {
 impl List {
     async fn open(&self) -> Result<(tokio_postgres::Client, String)> {
         let databases = self.urls.one()?;
-        let ledger = connect(Side::Ledger, &databases.ledger).await?;
+        let ledger = connect_plainly(Side::Ledger, &databases.ledger).await?;
         let book = match &self.book {
             Some(book) => book.clone(),
             None => {
-                let source = connect(Side::Source, &databases.source).await?;
+                let source = connect_plainly(Side::Source, &databases.source).await?;
                 let names = source.query_one(include_str!("../sql/status/source.sql"), &[]).await.map_err(refused)?;
                 names.get("book")
             }

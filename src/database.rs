@@ -50,6 +50,17 @@ pub async fn connect(side: Side, address: &Address) -> Result<Client> {
     Ok(open(side, address).await?.0)
 }
 
+/// The same, where nobody names tables of the application: a name without schema means PostgreSQL's own. Whoever owns a database sets
+/// its search_path, and whoever may create functions in a schema of that path can shadow what is called by name; their code would
+/// run with the rights of whoever installs or looks, a superuser's perhaps.
+pub async fn connect_plainly(side: Side, address: &Address) -> Result<Client> {
+    let client = connect(side, address).await?;
+    client.batch_execute(PLAIN_NAMES).await.doing("setting up the session")?;
+    Ok(client)
+}
+
+const PLAIN_NAMES: &str = "SET search_path = pg_catalog, pg_temp";
+
 /// A connection, and what ends it at once, whoever waits for an answer.
 async fn open(side: Side, address: &Address) -> Result<(Client, AbortHandle)> {
     let unreachable = |why: String| {
@@ -62,7 +73,9 @@ async fn open(side: Side, address: &Address) -> Result<(Client, AbortHandle)> {
                 tracing::debug!(side = side.name(), "connection ended: {}", explain(&error));
             }
         });
-        let version = "SELECT current_setting('server_version_num')::integer, current_setting('server_version')";
+        // The session's search_path is not set yet.
+        let version = "SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
+                              pg_catalog.current_setting('server_version')";
         let version = client.query_one(version, &[]).await?;
         Ok::<_, tokio_postgres::Error>((client, connection.abort_handle(), version))
     };
@@ -210,6 +223,7 @@ const KEY_LOOKUPS: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off
 pub async fn connect_as_consumer(side: Side, address: &Address, statement_timeout: Duration) -> Result<Session> {
     let (client, connection) = open(side, address).await?;
     let session = Session { connection: Some(connection), ..Session::new(client) };
+    session.batch_execute(PLAIN_NAMES).await.doing("setting up the session")?;
     session.limit_statements(statement_timeout).await.doing("setting up the session")?;
     let (synchronous_commit, schema) = match side {
         Side::Source => ("off", "daybook"),
@@ -245,8 +259,7 @@ pub async fn connect_as_consumer(side: Side, address: &Address, statement_timeou
     })?;
     session
         .batch_execute(&format!(
-            "SET search_path = pg_catalog, pg_temp;
-             SET default_transaction_isolation = 'read committed';
+            "SET default_transaction_isolation = 'read committed';
              SET default_transaction_read_only = off;
              SET default_transaction_deferrable = off;
              SET row_security = off;

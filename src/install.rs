@@ -7,7 +7,7 @@ use crate::address::Address;
 use refinery::{Migration, Runner};
 use tokio_postgres::Client;
 
-use crate::database::{Session, Side, connect, quote_literal};
+use crate::database::{Session, Side, connect_plainly, quote_literal};
 use crate::error::{Doing, Error, Result, explain};
 use crate::identity::{Identity, Wishes, check_identity, identity};
 use crate::posting::rule::Rule;
@@ -42,6 +42,7 @@ const SOURCE_FUNCTIONS: &[SqlFile] = sql_files![
     "source/functions/03_key_expression.sql",
     "source/functions/04_write_capture_function.sql",
     "source/functions/05_attach_checks.sql",
+    "source/functions/05_code_in_plans.sql",
     "source/functions/05_attach.sql",
     "source/functions/06_detach.sql",
     "source/functions/07_suspend.sql",
@@ -203,7 +204,8 @@ impl Script {
         let mut script = format!(
             "-- daybook {}: the {} side, for the {} database. Where source and ledger are two databases, cut here, and run each\n\
              -- part in its own: psql --set ON_ERROR_STOP=1 --file ...\n\
-             BEGIN;\nSET LOCAL lock_timeout = '5s';\nSET LOCAL client_min_messages = warning;\n\n",
+             BEGIN;\n-- What the application calls by the names of PostgreSQL's own is not run.\nSET LOCAL search_path = pg_catalog, pg_temp;\n\
+             SET LOCAL lock_timeout = '5s';\nSET LOCAL client_min_messages = warning;\n\n",
             env!("CARGO_PKG_VERSION"),
             self.side.name(),
             self.side.name(),
@@ -310,8 +312,8 @@ pub struct Installed {
 
 /// Installs both sides, each under an advisory lock; what is there already stays as it is.
 pub async fn install(source: &Address, ledger: &Address, wishes: &Wishes) -> Result<Installed> {
-    let mut source_client = connect(Side::Source, source).await?;
-    let mut ledger_client = connect(Side::Ledger, ledger).await?;
+    let mut source_client = connect_plainly(Side::Source, source).await?;
+    let mut ledger_client = connect_plainly(Side::Ledger, ledger).await?;
     check_right_to_install(&source_client, Side::Source).await?;
     check_right_to_install(&ledger_client, Side::Ledger).await?;
     check_encodings(&source_client, &ledger_client).await?;
@@ -403,10 +405,20 @@ pub fn print_install(wishes: &Wishes) -> Result<String> {
     Ok(LEDGER.print(&identity)? + "\n" + &SOURCE.print(&identity)?)
 }
 
-const UNINSTALL_SOURCE: &str =
-    concat!(include_str!("../sql/source/uninstall.sql"), "\n", include_str!("../sql/drop_roles.sql"));
-const UNINSTALL_LEDGER: &str =
-    concat!(include_str!("../sql/ledger/uninstall.sql"), "\n", include_str!("../sql/drop_roles.sql"));
+macro_rules! uninstall_sql {
+    ($path:literal) => {
+        concat!(
+            "SET search_path = pg_catalog, pg_temp;\n",
+            include_str!($path),
+            "\n",
+            include_str!("../sql/drop_roles.sql"),
+            "\nRESET search_path;\n"
+        )
+    };
+}
+
+const UNINSTALL_SOURCE: &str = uninstall_sql!("../sql/source/uninstall.sql");
+const UNINSTALL_LEDGER: &str = uninstall_sql!("../sql/ledger/uninstall.sql");
 
 /// Takes daybook out of the source, and out of the ledger only where told; returns what was done, a line a side.
 pub async fn uninstall(source: &Address, ledger: &Address, with_ledger: bool) -> Result<Vec<String>> {
@@ -422,7 +434,7 @@ pub async fn uninstall(source: &Address, ledger: &Address, with_ledger: bool) ->
 }
 
 async fn remove(script: &Script, config: &Address, sql: &str) -> Result<String> {
-    let client = connect(script.side, config).await?;
+    let client = connect_plainly(script.side, config).await?;
     let place = format!("the {} database {}", script.side.name(), config.get_dbname().unwrap_or_default());
     let there = client.query_one("SELECT to_regnamespace($1) IS NOT NULL", &[&script.schema]).await;
     let there: bool = there.doing("looking for the schema")?.get(0);

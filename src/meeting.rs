@@ -15,7 +15,7 @@
 
 use crate::address::Address;
 
-use crate::database::{Session, Side, connect};
+use crate::database::{Session, Side, connect_plainly};
 use crate::error::{Doing, Error, Result, explain};
 use crate::sql;
 
@@ -187,8 +187,8 @@ pub async fn rejoin(source: &Address, ledger: &Address, reason: &str) -> Result<
     if reason.trim().is_empty() {
         return Err(Error::Usage("rejoining takes a reason, which is kept in ledger.sources: --reason ...".into()));
     }
-    let source = connect(Side::Source, source).await?;
-    let ledger = connect(Side::Ledger, ledger).await?;
+    let source = connect_plainly(Side::Source, source).await?;
+    let ledger = connect_plainly(Side::Ledger, ledger).await?;
     let refused = |side: Side| {
         move |error: tokio_postgres::Error| {
             Error::Unreachable(format!(

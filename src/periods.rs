@@ -7,7 +7,7 @@ use clap::Subcommand;
 use comfy_table::{Table, presets};
 use tokio_postgres::{Client, Row};
 
-use crate::database::{Parameters, Side, connect};
+use crate::database::{Parameters, Side, connect_plainly};
 use crate::error::{Error, Result, explain};
 use crate::options::Urls;
 use crate::print;
@@ -97,11 +97,11 @@ fn days(period: &str, to: Option<&str>) -> Result<(NaiveDate, NaiveDate)> {
 
 async fn ledger(place: &Where) -> Result<(Client, String)> {
     let databases = place.urls.one()?;
-    let ledger = connect(Side::Ledger, &databases.ledger).await?;
+    let ledger = connect_plainly(Side::Ledger, &databases.ledger).await?;
     let book = match &place.book {
         Some(book) => book.clone(),
         None => {
-            let source = connect(Side::Source, &databases.source).await?;
+            let source = connect_plainly(Side::Source, &databases.source).await?;
             source.query_one(include_str!("../sql/status/source.sql"), &[]).await.map_err(refused)?.get("book")
         }
     };

@@ -4,7 +4,7 @@ use crate::address::Address;
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
-use crate::database::{Side, connect};
+use crate::database::{Side, connect_plainly};
 use crate::error::{Error, Result, explain, is_undefined};
 
 /// A captured table and its queue.
@@ -48,8 +48,8 @@ pub struct Status {
 
 /// Looks at both sides with the login role's own rights; it needs to be a member of `daybook_reader`.
 pub async fn status(source: &Address, ledger: &Address) -> Result<Status> {
-    let source = connect(Side::Source, source).await?;
-    let ledger = connect(Side::Ledger, ledger).await?;
+    let source = connect_plainly(Side::Source, source).await?;
+    let ledger = connect_plainly(Side::Ledger, ledger).await?;
     let on = |side: Side| {
         move |error: tokio_postgres::Error| match is_undefined(&error) {
             true => Error::NotInstalled(format!(

@@ -5,7 +5,8 @@ SELECT s.source, s.reference_type, s.relation_name, s.key_columns, s.filter_colu
        r.oid IS NOT NULL AS relation_exists,
        CASE WHEN r.oid IS NULL THEN s.relation_name ELSE format('%I.%I', n.nspname, r.relname) END AS qualified_name,
        s.relation::oid AS relation, daybook.key_expression('bill', s.key_columns) AS key_expression,
-       c.columns, c.column_types, c.unsafe_columns, ARRAY[s.go_live::text, s.on_delete, s.attached_at::text] AS policies,
+       c.columns, c.column_types, c.unsafe_columns,
+       CASE WHEN r.oid IS NULL THEN '{}' ELSE daybook.code_in_plans(s.relation) END AS code_in_plans, ARRAY[s.go_live::text, s.on_delete, s.attached_at::text] AS policies,
        -- The unique index by which the table can be read in key order, in chunks.
        (SELECT array_agg(a.attname::text ORDER BY k.position)
         FROM (SELECT i.indkey::smallint[] AS attnums, i.indnkeyatts FROM pg_index AS i
@@ -23,7 +24,7 @@ SELECT s.source, s.reference_type, s.relation_name, s.key_columns, s.filter_colu
         JOIN pg_attribute AS a ON a.attrelid = s.relation AND a.attname = k.c AND NOT a.attisdropped
         JOIN pg_type AS t ON t.oid = a.atttypid) AS key_types
 FROM daybook.sync_source AS s
-LEFT JOIN pg_class AS r ON r.oid = s.relation
+LEFT JOIN pg_class AS r ON r.oid = s.relation AND r.relkind IN ('r', 'p') -- before PostgreSQL 16 a table can become a view
 LEFT JOIN pg_namespace AS n ON n.oid = r.relnamespace
 CROSS JOIN LATERAL (
     SELECT coalesce(array_agg(a.attname::text ORDER BY a.attnum), '{}') AS columns,

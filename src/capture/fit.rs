@@ -17,6 +17,8 @@ pub struct Definition {
     pub columns: Vec<String>,
     /// Those of them that cannot be read without running code of the application's.
     pub unsafe_columns: Vec<String>,
+    /// Functions of the application's that run whenever a query of the table is planned.
+    pub code_in_plans: Vec<String>,
 }
 
 /// One thing that keeps the rule from reading the table.
@@ -25,6 +27,8 @@ pub enum Misfit {
     Dropped,
     KeyGone(String),
     Unsafe(String),
+    /// A function of the application's that an index, say, calls.
+    CodeInPlans(String),
     MappedGone(String),
     /// The rule maps it, and its changes leave no event.
     NotWatched(String),
@@ -40,6 +44,7 @@ impl Definition {
             filter_columns: row.get("filter_columns"),
             columns: row.get("columns"),
             unsafe_columns: row.get("unsafe_columns"),
+            code_in_plans: row.get("code_in_plans"),
         }
     }
 
@@ -51,6 +56,7 @@ impl Definition {
         let mut misfits = Vec::new();
         let gone = self.key_columns.iter().filter(|name| !self.columns.contains(name));
         misfits.extend(gone.cloned().map(Misfit::KeyGone));
+        misfits.extend(self.code_in_plans.iter().cloned().map(Misfit::CodeInPlans));
         let mapped = rules.columns().iter().map(|column| &column.name);
         for name in self.key_columns.iter().chain(mapped).filter(|name| self.unsafe_columns.contains(name)) {
             let misfit = Misfit::Unsafe(name.clone());
@@ -92,6 +98,11 @@ impl Definition {
                 "column {name} of {relation_name} has a type of the application's own, and reading it could run the \
                  application's code with daybook's rights. Its events wait. Give it a type of PostgreSQL's, or an enum without \
                  casts"
+            ),
+            Misfit::CodeInPlans(name) => format!(
+                "an index, a statistics object or a partition of {relation_name} calls {name}, code of the application's own, which \
+                 PostgreSQL may run with daybook's rights whenever the table is read. Its events wait. Look at what it does, and let a \
+                 superuser own it: ALTER {name} OWNER TO CURRENT_USER; or drop what calls it"
             ),
             Misfit::MappedGone(name) => format!(
                 "column {name} of {relation_name} is gone, and rule {reference_type} maps it. Its events wait, nothing is \

@@ -98,6 +98,11 @@ fn of_columns(table: &Attached, rules: &RuleSet, misfits: &[(Misfit, String)]) -
             findings.push(error(told.clone()).fix(Place::Source, retype));
         }
     }
+    for (misfit, told) in misfits {
+        if let Misfit::CodeInPlans(name) = misfit {
+            findings.push(error(told.clone()).fix(Place::Source, format!("ALTER {name} OWNER TO CURRENT_USER;")));
+        }
+    }
     let not_watched = misfits.iter().find(|(misfit, _)| matches!(misfit, Misfit::NotWatched(_)));
     let mapped_gone = misfits.iter().find(|(misfit, _)| matches!(misfit, Misfit::MappedGone(_)));
     if key_gone.is_none() {

@@ -8,11 +8,11 @@ use tokio_postgres::Client;
 
 use super::facts::{Backends, Clock};
 use super::finding::{Finding, Place, Report};
-use crate::database::{Parameters, Side, connect, quote_identifier};
+use crate::database::{Parameters, Side, connect, connect_plainly, quote_identifier};
 use crate::error::{Doing, Error, Result, explain};
 
 /// What a session of doctor sets: it only looks, sees a table of the application only by its catalog, and waits for nobody.
-const SESSION: &str = "SET default_transaction_read_only = on; SET search_path = pg_catalog, pg_temp; SET TimeZone = 'UTC'; \
+const SESSION: &str = "SET default_transaction_read_only = on; SET TimeZone = 'UTC'; \
     SET DateStyle = 'ISO, YMD'; SET row_security = off; SET lock_timeout = '5s'; SET statement_timeout = '60s'; \
     SET client_min_messages = warning";
 
@@ -29,7 +29,7 @@ pub struct Look {
 
 impl Look {
     pub async fn connect(side: Side, config: &Address) -> Result<Look> {
-        let client = connect(side, config).await?;
+        let client = connect_plainly(side, config).await?;
         let who = "SELECT rolname::text, rolsuper FROM pg_roles WHERE rolname = current_user";
         let who = client.query_one(who, &[]).await.doing("asking for the role")?;
         Ok(Look { side, client, user: who.get(0), is_superuser: who.get(1) })

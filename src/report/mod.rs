@@ -15,7 +15,7 @@ use crate::address::Address;
 use chrono::{Datelike, NaiveDate};
 use tokio_postgres::{Client, IsolationLevel, Transaction};
 
-use crate::database::{Side, connect};
+use crate::database::{Side, connect_plainly};
 use crate::error::{Error, Result, explain, is_undefined};
 use crate::options::Databases;
 
@@ -38,8 +38,8 @@ pub(crate) struct Home {
 /// Connects to look. A snapshot keeps vacuum from cleaning up, so one that is forgotten, behind a pager perhaps, ends by
 /// itself.
 pub(crate) async fn look(side: Side, config: &Address) -> Result<Client> {
-    let client = connect(side, config).await?;
-    let session = "SET search_path = pg_catalog, pg_temp; SET default_transaction_read_only = on; \
+    let client = connect_plainly(side, config).await?;
+    let session = "SET default_transaction_read_only = on; \
                    SET idle_in_transaction_session_timeout = '15min'";
     client.batch_execute(session).await.map_err(failed(side))?;
     Ok(client)

@@ -80,6 +80,15 @@ impl Relation {
 
     /// What reads as text runs no code of the application's, least of all with a DBA's rights.
     async fn refuse_foreign_types(&self, source: &Client, rules: &RuleSet) -> Result<()> {
+        let code = "SELECT array_to_string(daybook.code_in_plans($1::text::regclass), ', ')";
+        let code: String = source.query_one(code, &[&self.name]).await.map_err(not_readable)?.get(0);
+        if !code.is_empty() {
+            return Err(Error::Usage(format!(
+                "an index, a statistics object or a partition of {} calls {code}, code of the application's own, which would run as \
+                 soon as the table is read: look at what it does, and let a superuser own it, or drop what calls it",
+                self.name
+            )));
+        }
         let columns: Vec<&str> = rules.columns().iter().map(|column| column.name.as_str()).collect();
         let sql = include_str!("../../sql/rules/unsafe_columns.sql");
         let foreign: Vec<String> = source.query_one(sql, &[&self.name, &columns]).await.map_err(not_readable)?.get(0);

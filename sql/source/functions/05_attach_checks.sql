@@ -22,14 +22,19 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     JOIN pg_trigger AS t ON t.tgrelid = part AND t.tgname = 'daybook_capture'
 $$;
 
--- Whether a trigger of ours stands on the table and its partitions and fires always.
+-- Whether a trigger of ours stands on the table and its partitions and fires always, for every event: a namesake that calls something
+-- else, or looks at some rows or columns only, is none.
 CREATE OR REPLACE FUNCTION daybook.capture_is_whole(attached regclass, trigger_name text) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT NOT EXISTS (
         SELECT
         FROM daybook.relation_parts(attached) AS part
         WHERE NOT EXISTS (SELECT FROM pg_trigger AS t
-                          WHERE t.tgrelid = part AND t.tgname = trigger_name AND t.tgenabled = 'A'))
+                          JOIN daybook.sync_source AS s ON s.relation = attached
+                          WHERE t.tgrelid = part AND t.tgname = trigger_name AND t.tgenabled = 'A'
+                            AND t.tgfoid = to_regprocedure(format('daybook.%I()', 'capture_' || lower(s.reference_type)))
+                            AND t.tgqual IS NULL AND cardinality(t.tgattr::smallint[]) = 0 AND t.tgconstraint = 0
+                            AND t.tgtype = CASE trigger_name WHEN 'daybook_capture' THEN 29 ELSE 32 END))
 $$;
 
 -- Whether the consumer still may read the columns: a privilege goes with the column when the vendor drops and remakes it.

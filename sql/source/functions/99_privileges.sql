@@ -31,7 +31,8 @@ BEGIN
         SELECT p.oid FROM pg_catalog.pg_proc AS p
         WHERE p.pronamespace = 'daybook'::regnamespace
           AND p.proname IN ('key_text', 'bounded_text', 'amount_text', 'local_date', 'key_expression', 'older_transactions_ended',
-                            'refresh_capture', 'backfill', 'relation_parts', 'number_events_above', 'raise_alert', 'resolve_alert', 'make_audit_log_partitions')
+                            'refresh_capture', 'backfill', 'relation_parts', 'number_events_above', 'code_in_plans', 'raise_alert',
+                            'resolve_alert', 'make_audit_log_partitions')
     LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO daybook_consumer', function_to_call);
     END LOOP;
@@ -39,13 +40,14 @@ BEGIN
     FOR function_to_call IN
         SELECT p.oid FROM pg_catalog.pg_proc AS p
         WHERE p.pronamespace = 'daybook'::regnamespace
-          AND p.proname IN ('key_text', 'bounded_text', 'amount_text', 'local_date', 'key_expression', 'check_attachable')
+          AND p.proname IN ('key_text', 'bounded_text', 'amount_text', 'local_date', 'key_expression', 'check_attachable', 'relation_parts',
+                            'code_in_plans')
     LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO daybook_controller', function_to_call);
     END LOOP;
     -- A view's functions run with the rights of whoever looks at it.
     GRANT EXECUTE ON FUNCTION daybook.capture_is_whole(regclass, text), daybook.relation_parts(regclass),
-        daybook.partition_triggers(regclass) TO daybook_consumer, daybook_reader;
+        daybook.code_in_plans(regclass), daybook.partition_triggers(regclass) TO daybook_consumer, daybook_reader;
     -- `daybook doctor` looks with the rights of either.
     GRANT EXECUTE ON FUNCTION daybook.capture_function_body(regclass), daybook.key_expression(text, text[])
         TO daybook_consumer, daybook_reader;
