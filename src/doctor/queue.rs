@@ -169,11 +169,8 @@ pub fn parked(attention: &Attention) -> Vec<Finding> {
              mending the rule or the chart of accounts",
             of.bills
         );
-        Finding::warning("parked", &of.reference_type, problem).fix(Place::Source, format!(
-            "SELECT daybook.retry(reference_type, reference_id) FROM daybook.sync_dead_letter WHERE resolved_at IS NULL AND \
-             reference_type = {};",
-            quote_literal(&of.reference_type)
-        ))
+        Finding::warning("parked", &of.reference_type, problem)
+            .fix(Place::Source, format!("SELECT daybook.retry_all({});", quote_literal(&of.reference_type)))
     };
     attention.parked.iter().map(finding).collect()
 }

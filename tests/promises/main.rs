@@ -8,6 +8,7 @@ mod billing_log;
 mod capture;
 mod command_line;
 mod consuming;
+mod dead_letters;
 mod disappearances;
 mod docs;
 mod doctor;
