@@ -33,6 +33,8 @@ const SOURCE_MIGRATIONS: &[SqlFile] = sql_files![
     "source/migrations/V11__brake_backfill_and_pause.sql",
     "source/migrations/V12__ledger_meeting.sql",
     "source/migrations/V13__resolve_events.sql",
+    "source/migrations/V14__alerts_and_retention.sql",
+    "source/migrations/V15__sync_health_figures.sql",
 ];
 
 const SOURCE_FUNCTIONS: &[SqlFile] = sql_files![
@@ -50,7 +52,7 @@ const SOURCE_FUNCTIONS: &[SqlFile] = sql_files![
     "source/functions/11_enqueue.sql",
     "source/functions/12_dead_letters.sql",
     "source/functions/13_alerts.sql",
-    "source/functions/14_audit_log_partitions.sql",
+    "source/functions/14_partitions.sql",
     "source/functions/15_guard_configuration.sql",
     "source/functions/16_pause.sql",
     "source/functions/99_privileges.sql",

@@ -3,7 +3,7 @@
 GRANT pg_read_all_stats TO daybook_owner;
 DO $after$
 BEGIN
-    PERFORM daybook.make_audit_log_partitions(current_date);
+    PERFORM daybook.keep_partitions(current_date);
     PERFORM daybook.write_capture_function(relation) FROM daybook.sync_source;
 END
 $after$;

@@ -148,9 +148,12 @@ pub fn alerts(attention: &Attention) -> Vec<Finding> {
         let finding = Finding::of(severity, "alerts", format!("{alert_type} {cause}"), message);
         match alert_type.as_str() {
             // Resolved by the consumer as soon as the cause is gone.
-            "TABLE_DIRTY" | "TABLE_UNREADABLE" => finding.fix(Place::Shell, "daybook drain"),
+            "TABLE_DIRTY" | "TABLE_UNREADABLE" | "QUEUE_BACKUP" => finding.fix(Place::Shell, "daybook drain"),
             "STRANGERS" => {
                 finding.fix(Place::Shell, "daybook rejoin --reason 'advised by daybook doctor' && daybook drain")
+            }
+            "SYNC_FAILURES" => {
+                finding.fix(Place::Shell, format!("daybook dead retry --all --table {cause} && daybook drain"))
             }
             "REVERSAL_BRAKE" => finding.fix(Place::Shell, format!("daybook release {cause} && daybook drain")),
             _ => finding.fix(

@@ -157,6 +157,7 @@ const SOURCE_GRANTS: &[Granted] = &[
             "sync_audit_log",
             "sync_alerts",
             "sync_system_health",
+            "sync_health_figures",
             "ledger_meeting",
             "schema_history",
             "current_alerts",
@@ -164,7 +165,7 @@ const SOURCE_GRANTS: &[Granted] = &[
         ],
     ),
     (CONSUMER, &["INSERT", "UPDATE", "DELETE"], &["sync_queue", "sync_system_health"]),
-    (CONSUMER, &["INSERT"], &["sync_audit_log"]),
+    (CONSUMER, &["INSERT"], &["sync_audit_log", "sync_health_figures"]),
     (CONSUMER, &["INSERT", "UPDATE"], &["sync_dead_letter", "sync_alerts"]),
     (
         CONSUMER,
@@ -279,7 +280,9 @@ const CONSUMERS_FUNCTIONS: &[&str] = &[
     "relation_parts",
     "raise_alert",
     "resolve_alert",
-    "make_audit_log_partitions",
+    "keep_partitions",
+    "look_for_alerts",
+    "measure_health",
     "capture_is_whole",
     "hold_book",
 ];

@@ -1,5 +1,6 @@
 //! The promises, each kept by a test whose name states it, against real PostgreSQL servers that the tests start themselves.
 
+mod alerts;
 mod attack;
 mod backfill;
 mod bad_input;
@@ -21,6 +22,7 @@ mod journal;
 mod periods;
 mod posting;
 mod reports;
+mod retention;
 mod rules;
 mod switches;
 mod vendor_ddl;

@@ -142,7 +142,14 @@ async fn doctor_tells_versions_that_differ_and_parts_that_are_gone() {
         .await
         .expect("is not");
     // An older one: what its last migration made is gone, too.
-    patient.source(&format!("DELETE FROM daybook.schema_history WHERE version = {newest}"), &version).await;
+    patient
+        .source(
+            &format!(
+                "DELETE FROM daybook.schema_history WHERE version = {newest}; DROP TABLE daybook.sync_health_figures"
+            ),
+            &version,
+        )
+        .await;
     clinic.dba.batch_execute("DROP TABLE daybook.sync_dead_letter CASCADE").await.expect("drops");
     let findings = patient.findings().await;
     assert!(findings.iter().any(|finding| finding.check == "incomplete"), "{findings:?}");
