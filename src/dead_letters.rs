@@ -329,7 +329,7 @@ async fn resolve(arguments: Resolve) -> Result<u8> {
         true => {
             "resolved: `daybook run` tells the ledger; the bill is parked again if its row changes and still cannot be posted"
         }
-        false => "nothing to do: it is parked no longer",
+        false => "its dead letter was closed already; `daybook run` tells the ledger again",
     });
     Ok(0)
 }

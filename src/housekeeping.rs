@@ -186,8 +186,9 @@ impl Housekeeper {
             let there =
                 self.ledger.query_one(sql::BILLS_OF_ALERT, parameters).await.doing("looking for bills of an alert")?;
             if !there.get::<_, bool>(0) {
-                let resolve = "SELECT daybook.resolve_alert($1, $2)";
-                self.session.execute(resolve, &[&alert_type, &reference_type]).await.doing("resolving an alert")?;
+                let seen_at: chrono::DateTime<chrono::Utc> = row.get(2);
+                let parameters: Parameters<'_> = &[&alert_type, &reference_type, &seen_at];
+                self.session.execute(sql::RESOLVE_UNSEEN_ALERT, parameters).await.doing("resolving an alert")?;
             }
         }
         Ok(())

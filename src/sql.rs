@@ -26,6 +26,7 @@ statements! {
     TABLES_WITHOUT_RULES = "tables_without_rules.sql",
     FIRST_RULES = "first_rules.sql",
     ALERTS_OF_BILLS = "alerts_of_bills.sql",
+    RESOLVE_UNSEEN_ALERT = "resolve_unseen_alert.sql",
     OBSERVE = "observe.sql",
     TAKE_UP_RULES = "take_up_rules.sql",
     CHANGED_PARTITIONS = "changed_partitions.sql",

@@ -53,7 +53,7 @@ async fn parked_bills_are_listed_shown_retried_and_resolved_from_the_command_lin
     assert_eq!(clinic.drain().await.parked, 0);
     assert_eq!(done(&["dead", "list"], &url).trim(), "no bill is parked");
     assert!(done(&["dead", "list", "--all"], &url).contains("a gift"));
-    assert!(done(&["dead", "resolve", "LAB", "2", "--note", "twice"], &url).contains("nothing to do"));
+    assert!(done(&["dead", "resolve", "LAB", "2", "--note", "twice"], &url).contains("was closed already"));
     assert!(done(&["dead", "retry", "--all"], &url).contains("nothing to retry"));
     assert_eq!(clinic.text(LETTERS).await, "1 healed, 2 resolved a gift");
 

@@ -67,6 +67,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     id text := daybook.known_dead_letter(resolve.reference_type, resolve.reference_id);
+    was_open boolean;
 BEGIN
     IF (resolve.note ~ '\S') IS NOT TRUE THEN
         RAISE EXCEPTION 'resolving takes a note' USING HINT = 'Why the bill need not be posted; it is kept with its dead letter.';
@@ -74,10 +75,9 @@ BEGIN
     UPDATE daybook.sync_dead_letter AS d
     SET resolved_at = clock_timestamp(), resolution = 'resolved', resolved_by = session_user, note = btrim(resolve.note, E' \t\r\n')
     WHERE d.reference_type = resolve.reference_type AND d.reference_id = id AND d.resolved_at IS NULL;
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
+    was_open := FOUND;
+    -- Also where it is closed already: a ledger that was restored may have forgotten the word.
     PERFORM daybook.put_in_queue(resolve.reference_type, id, 'resolve', 'retry');
-    RETURN true;
+    RETURN was_open;
 END
 $$;
