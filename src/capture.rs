@@ -246,7 +246,7 @@ const LATEST_EVENT: &str = "(SELECT * FROM daybook.sync_queue AS q WHERE q.refer
 /// TRUNCATE of the table waits to be told to its bills, so that a row may be gone by it although the bill's event is older.
 const CAUSE_COLUMNS: &str = "e.seq, e.operation, e.origin, e.xid::text, e.enqueued_at, \
     timezone($2, e.enqueued_at)::date, e.session_user_name, e.application_name, \
-    CASE WHEN e.operation IN ('truncate', 'synchronise') \
+    CASE WHEN e.operation IN ('truncate', 'synchronise', 'resolve') \
          THEN coalesce((SELECT w.operation = 'delete' FROM daybook.sync_queue AS w \
                         WHERE w.reference_type = $1 AND w.reference_id = k.reference_id AND w.origin = 'trigger' \
                         ORDER BY w.seq DESC LIMIT 1), false) \

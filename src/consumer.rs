@@ -360,6 +360,10 @@ async fn give_back(
 ) -> Result<usize> {
     let attempts = events.iter().map(|event| event.attempts).max().unwrap_or_default() + 1;
     let seqs: Vec<i64> = events.iter().map(|event| event.seq).collect();
+    if error.is_impossible() {
+        let message = format!("a batch of {reference_type} met what cannot be; please report it with the log: {error}");
+        raise_alert(&worker.source, "DATA_INCONSISTENCY", reference_type, &message).await;
+    }
     let is_a_bill = events.iter().all(|event| event.reference_id.is_some());
     if is_a_bill && (error.next_step() == NextStep::Park || attempts >= settings.retry_attempts_max) {
         let parked = match error.next_step() {

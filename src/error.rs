@@ -74,6 +74,16 @@ impl Error {
         matches!(self, Error::Strangers(_) | Error::NotInstalled(_))
     }
 
+    /// Whether the databases hold what our own rules exclude: a status row that disagrees with the journal, a number that was given
+    /// twice. Our own inserts never meet a key that is there, but then.
+    pub fn is_impossible(&self) -> bool {
+        match self {
+            Error::Unexpected(_) => true,
+            Error::Database { source, .. } => source.code() == Some(&SqlState::UNIQUE_VIOLATION),
+            _ => false,
+        }
+    }
+
     /// The exit code of a command that ends with this error: 2 usage or configuration, 3 unreachable or not installed.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -1,5 +1,5 @@
-//! Housekeeping: a process's sign of life on both sides, partitions of the audit log, alerts whose cause is gone, and what has
-//! to be noticed without any event: rules that were applied, partitions that came or went.
+//! Housekeeping: a process's sign of life on both sides, partitions and their retention, alerts whose cause came or went, figures, and
+//! what has to be noticed without any event: rules that were applied, partitions of bill tables that came or went.
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,9 @@ use crate::sql;
 /// How often source and ledger meet while a process runs.
 const MEETING_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How long partitions that were in use are left alone.
+const PARTITIONS_PAUSE: Duration = Duration::from_secs(600);
+
 /// What a process does beside its workers.
 pub struct Housekeeper {
     options: Databases,
@@ -25,7 +28,8 @@ pub struct Housekeeper {
     started_at: chrono::DateTime<chrono::Utc>,
     workers: i32,
     finished: i64,
-    partitions_made_on: Option<chrono::NaiveDate>,
+    partitions_kept_on: Option<chrono::NaiveDate>,
+    partitions_tried: Option<Instant>,
     /// Whether both sides are one database.
     same_database: bool,
     met: Instant,
@@ -42,7 +46,8 @@ impl Housekeeper {
             process: format!("{host}:{}", std::process::id()),
             started_at: chrono::Utc::now(),
             finished: 0,
-            partitions_made_on: None,
+            partitions_kept_on: None,
+            partitions_tried: None,
             settings: both.settings,
             same_database: both.same_database,
             met: Instant::now(),
@@ -105,18 +110,24 @@ impl Housekeeper {
         Ok(())
     }
 
-    /// Takes the sign of life away when the process ends in order, and parts with a new token.
+    /// Takes the sign of life away when the process ends in order, with those of the dead whose work it has taken over; and parts with a
+    /// new token.
     pub async fn leave(&mut self) {
         if let Err(error) = self.meet().await {
             tracing::warn!("housekeeping: {error}");
         }
-        let sql = "DELETE FROM daybook.sync_system_health WHERE process = $1";
+        let sql = "DELETE FROM daybook.sync_system_health
+                   WHERE process = $1 OR heartbeat_at < clock_timestamp() - interval '1 minute'";
         if let Err(error) = self.session.execute(sql, &[&self.process]).await {
             tracing::warn!("housekeeping: {}", explain(&error));
         }
     }
 
     async fn try_to_keep_house(&mut self) -> Result<()> {
+        // Whatever it fails of, the sign of life comes first.
+        if let Err(error) = self.session.execute(sql::OBSERVE, &[]).await {
+            tracing::warn!("looking for alerts: {}", explain(&error));
+        }
         let version = env!("CARGO_PKG_VERSION");
         // Durably, so that no crash takes the number of the last event back below what the ledger is told.
         self.session.begin().await.doing("beginning to keep house")?;
@@ -131,18 +142,11 @@ impl Housekeeper {
         end_unheard_sessions(&self.session).await?;
         self.session.execute(sql::RESOLVE_DIRTY_TABLES, &[]).await.doing("resolving alerts")?;
         self.session.execute(sql::CHANGED_PARTITIONS, &[]).await.doing("looking for partitions")?;
-        let today = chrono::Utc::now().date_naive();
-        if self.partitions_made_on != Some(today) {
-            self.session
-                .execute("SELECT daybook.make_audit_log_partitions($1)", &[&today])
-                .await
-                .doing("making partitions of the audit log")?;
-            self.partitions_made_on = Some(today);
-        }
+        self.keep_partitions().await?;
         check_schema(Side::Ledger, &self.ledger).await?;
         end_unheard_sessions(&self.ledger).await?;
         self.take_up_rules().await?;
-        self.resolve_brakes().await?;
+        self.resolve_alerts_of_bills().await?;
         let (queued, examples): (i64, Vec<String>) = (highest.get(0), highest.get(1));
         let Settings { book, source_name, .. } = &self.settings;
         self.ledger
@@ -155,14 +159,41 @@ impl Housekeeper {
         Ok(())
     }
 
-    /// An alert of the brake is over when it holds no bill any more: released, or their rows are back.
-    async fn resolve_brakes(&self) -> Result<()> {
+    /// Partitions of the months to come, and the end of those that are past their retention, once a day; what somebody was reading
+    /// just then is left for later.
+    async fn keep_partitions(&mut self) -> Result<()> {
+        let today = chrono::Utc::now().date_naive();
+        if self.partitions_kept_on == Some(today)
+            || self.partitions_tried.is_some_and(|at| at.elapsed() < PARTITIONS_PAUSE)
+        {
+            return Ok(());
+        }
+        self.partitions_tried = Some(Instant::now());
+        let left = self.session.query_one("SELECT daybook.keep_partitions($1)", &[&today]).await;
+        if left.doing("keeping partitions")?.get::<_, i32>(0) == 0 {
+            (self.partitions_kept_on, self.partitions_tried) = (Some(today), None);
+        }
+        Ok(())
+    }
+
+    /// An alert about bills is over when the ledger has no such bill any more: released, mended, or their rows are back.
+    async fn resolve_alerts_of_bills(&self) -> Result<()> {
         let Settings { book, source_name, .. } = &self.settings;
-        for row in self.session.query(sql::OPEN_BRAKES, &[]).await.doing("looking for brakes")? {
-            let scope = Scope { book, source: source_name, reference_type: row.get(0) };
-            if known_bills(&self.ledger, scope, Known::Held, "", 1).await?.is_empty() {
-                let resolve = "SELECT daybook.resolve_alert('REVERSAL_BRAKE', $1)";
-                self.session.execute(resolve, &[&scope.reference_type]).await.doing("resolving an alert")?;
+        for row in self.session.query(sql::ALERTS_OF_BILLS, &[]).await.doing("looking at alerts")? {
+            let (alert_type, reference_type): (&str, &str) = (row.get(0), row.get(1));
+            let concerned = match alert_type {
+                "REVERSAL_BRAKE" => "brake",
+                "TABLE_TRUNCATED" => "truncate",
+                "BILLS_DELETED" => "alert",
+                _ => "warning",
+            };
+            let parameters: Parameters<'_> = &[book, source_name, &reference_type, &concerned];
+            let there =
+                self.ledger.query_one(sql::BILLS_OF_ALERT, parameters).await.doing("looking for bills of an alert")?;
+            if !there.get::<_, bool>(0) {
+                let seen_at: chrono::DateTime<chrono::Utc> = row.get(2);
+                let parameters: Parameters<'_> = &[&alert_type, &reference_type, &seen_at];
+                self.session.execute(sql::RESOLVE_UNSEEN_ALERT, parameters).await.doing("resolving an alert")?;
             }
         }
         Ok(())

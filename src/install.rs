@@ -33,7 +33,10 @@ const SOURCE_MIGRATIONS: &[SqlFile] = sql_files![
     "source/migrations/V10__out_of_scope.sql",
     "source/migrations/V11__brake_backfill_and_pause.sql",
     "source/migrations/V12__ledger_meeting.sql",
-    "source/migrations/V20__statement_timeout.sql",
+    "source/migrations/V13__resolve_events.sql",
+    "source/migrations/V14__alerts_and_retention.sql",
+    "source/migrations/V15__statement_timeout.sql",
+    "source/migrations/V16__sync_health_figures.sql",
 ];
 
 const SOURCE_FUNCTIONS: &[SqlFile] = sql_files![
@@ -50,9 +53,9 @@ const SOURCE_FUNCTIONS: &[SqlFile] = sql_files![
     "source/functions/09_older_transactions_ended.sql",
     "source/functions/10_refresh_capture.sql",
     "source/functions/11_enqueue.sql",
-    "source/functions/12_resolve.sql",
+    "source/functions/12_dead_letters.sql",
     "source/functions/13_alerts.sql",
-    "source/functions/14_audit_log_partitions.sql",
+    "source/functions/14_partitions.sql",
     "source/functions/15_guard_configuration.sql",
     "source/functions/16_pause.sql",
     "source/functions/17_number_events_above.sql",
@@ -71,6 +74,7 @@ const LEDGER_MIGRATIONS: &[SqlFile] = sql_files![
     "ledger/migrations/V9__posting_rule_versions.sql",
     "ledger/migrations/V10__period_log.sql",
     "ledger/migrations/V11__disappearances.sql",
+    "ledger/migrations/V12__resolved_bills.sql",
 ];
 
 const LEDGER_FUNCTIONS: &[SqlFile] = sql_files![

@@ -11,7 +11,7 @@ use crate::posting::Parked;
 use crate::posting::desired::{Circumstances, Wanted, desired};
 use crate::posting::entries::{Entry, LiveEntry, entries};
 use crate::posting::rule::RuleSet;
-use crate::queue::{DeadLetter, Finished, Outcome};
+use crate::queue::{DeadLetter, Finished, Outcome, Word};
 
 /// What is to become of a bill.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,7 +125,7 @@ fn judge_absent(law: &Law<'_>, status: &Status, live: &[LiveEntry], found: &Foun
             "truncate" if !found.was_deleted => return Judgement::Retain(Retained::Truncate),
             _ if found.truncate_waits && !found.was_deleted => return Judgement::Retain(Retained::Truncate),
             // Our own look again, no word of anybody's.
-            "synchronise" if !found.was_deleted => {
+            "synchronise" | "resolve" if !found.was_deleted => {
                 if let Some(because) = status.retained_because {
                     return Judgement::Retain(because);
                 }
@@ -145,11 +145,22 @@ fn judge_absent(law: &Law<'_>, status: &Status, live: &[LiveEntry], found: &Foun
     }
 }
 
-/// Takes a judgement into the bill's status, and its entries into the batch's postings.
+/// Whether a bill that cannot be posted needs no person: an operator has said so of this spell, and neither has its row changed since,
+/// nor has a look of our own found another reason.
+fn stays_resolved(status: &Status, reason: &str, word: Word) -> bool {
+    match (status.state, word) {
+        (State::Parked | State::Resolved, Word::Resolved) => true,
+        (State::Resolved, Word::None) => status.parked.as_ref().is_some_and(|spell| spell.reason == reason),
+        _ => false,
+    }
+}
+
+/// Takes a judgement into the bill's status, and its entries into the batch's postings. `word` is that of the claimed events.
 pub fn take<'a>(
     status: &mut Status,
     found: &'a Found,
     judgement: &Judgement,
+    word: Word,
     ids: &mut impl Iterator<Item = i64>,
     postings: &mut Vec<Posting<'a>>,
     reference_type: &str,
@@ -180,11 +191,12 @@ pub fn take<'a>(
         }
         Judgement::Park(parked) => {
             let reason = format!("{reference_type} {}: {}", status.reference_id, parked.reason);
+            let is_resolved = stays_resolved(status, &reason, word);
             let (spell, parked_at) = match &status.parked {
-                Some(spell) if status.state == State::Parked => (spell.spell, spell.parked_at),
+                Some(spell) if is_resolved || status.state == State::Parked => (spell.spell, spell.parked_at),
                 _ => (status.synchronisation, found.cause.changed_at),
             };
-            status.state = State::Parked;
+            status.state = if is_resolved { State::Resolved } else { State::Parked };
             status.parked = Some(ParkedSpell { spell, parked_at, reason, advice: parked.advice.clone() });
         }
         Judgement::Retain(because) => {
@@ -213,6 +225,7 @@ pub fn outcomes(
         _ if Some(seq) != highest => (Outcome::Covered, None),
         Judgement::Post { grounds: Grounds::OutOfScope, .. } => (Outcome::OutOfScope, None),
         Judgement::Post { .. } => (Outcome::NoEffect, None),
+        Judgement::Park(_) if after.state == State::Resolved => (Outcome::NoEffect, None),
         Judgement::Park(_) => (Outcome::Parked, None),
         Judgement::Retain(_) => (Outcome::Retained, None),
     };
@@ -240,6 +253,7 @@ pub fn dead_letter(status: &Status, found: &Found) -> Option<DeadLetter> {
         parked_at,
         resolution: match status.state {
             State::Parked => None,
+            State::Resolved => Some("resolved"),
             State::Current | State::Retained => Some(if by_hand { "retried" } else { "healed" }),
         },
     })

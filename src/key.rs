@@ -19,15 +19,19 @@ pub fn parts(reference_id: &str, key_types: &[String]) -> Option<Vec<String>> {
     fits.then(|| parts.into_iter().zip(key_types).map(local).collect())
 }
 
-/// A reference id as a person writes it: a composite key is a JSON array of texts, and blanks in it mean nothing.
+/// A reference id as a person writes it: a composite key is a JSON array of texts; blanks in it mean nothing, and a whole number stands
+/// for its text. `daybook.canonical_id` says the same where the table is known.
 pub fn canonical(reference_id: &str) -> String {
-    match serde_json::from_str::<Vec<String>>(reference_id) {
-        Ok(parts) => {
-            let parts: Vec<String> =
-                parts.into_iter().map(|part| serde_json::Value::String(part).to_string()).collect();
-            format!("[{}]", parts.join(", "))
-        }
-        Err(_) => reference_id.to_string(),
+    use serde_json::Value;
+    let text = |part: Value| match part {
+        Value::String(_) | Value::Null => Some(part.to_string()),
+        Value::Number(number) if number.is_i64() || number.is_u64() => Some(format!("\"{number}\"")),
+        _ => None,
+    };
+    let parts = serde_json::from_str::<Vec<Value>>(reference_id).ok();
+    match parts.and_then(|parts| parts.into_iter().map(text).collect::<Option<Vec<_>>>()) {
+        Some(parts) => format!("[{}]", parts.join(", ")),
+        None => reference_id.to_string(),
     }
 }
 
@@ -102,10 +106,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blanks_in_a_composite_key_mean_nothing() {
+    fn blanks_in_a_composite_key_mean_nothing_and_numbers_are_texts() {
         for (written, canonical) in [
             (r#"["2024","7"]"#, r#"["2024", "7"]"#),
             (r#" [ "N\u00ba 1" , "a\"b" ] "#, "[\"N\u{ba} 1\", \"a\\\"b\"]"),
+            ("[2024, -7]", r#"["2024", "-7"]"#),
+            (r#"["A", null]"#, r#"["A", null]"#),
+            ("[1.5]", "[1.5]"),
             ("42", "42"),
             ("[x", "[x"),
         ] {

@@ -38,6 +38,8 @@ pub enum State {
     Current,
     /// Its row cannot be posted; its entries say what it said before.
     Parked,
+    /// The same, and an operator has said that it need not be posted.
+    Resolved,
     /// Its row is gone, and its entries stay until somebody decides.
     Retained,
 }
@@ -47,6 +49,7 @@ impl State {
         match self {
             State::Current => "current",
             State::Parked => "parked",
+            State::Resolved => "resolved",
             State::Retained => "retained",
         }
     }
@@ -153,6 +156,7 @@ fn status(row: &tokio_postgres::Row) -> Result<Status> {
         state: match state {
             "current" => State::Current,
             "parked" => State::Parked,
+            "resolved" => State::Resolved,
             "retained" => State::Retained,
             other => {
                 return Err(Error::Unexpected(format!("a bill's state is {other}, which this version does not know")));

@@ -21,7 +21,7 @@
 //! | [`crash_point`] | where a test can have the process die |
 //! | [`settings`], [`options`], [`address`], `tls`, [`database`], [`sql`] | settings, connection strings, sessions, statements |
 //! | [`connecting`], [`meeting`] | both sides of a consumer, and whether they are still those that knew each other |
-//! | [`rules`], [`periods`], [`chart`], [`backfill`], [`switches`] | what accountants and DBAs decide, as commands |
+//! | [`rules`], [`periods`], [`chart`], [`backfill`], [`switches`], [`dead_letters`] | what accountants and DBAs decide, as commands |
 //! | [`install`], [`identity`], [`status`], [`doctor`] | what the commands of these names do |
 //! | [`report`] | where a number came from, what the accounts amount to, the journal in other programs' formats |
 //! | [`print`](mod@print) | standard output |
@@ -35,6 +35,7 @@ pub mod connecting;
 pub mod consumer;
 pub mod crash_point;
 pub mod database;
+pub mod dead_letters;
 pub mod demo;
 pub mod doctor;
 pub mod error;

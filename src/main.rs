@@ -13,7 +13,9 @@ use daybook::error::{Error, Result};
 use daybook::identity::Wishes;
 use daybook::options::{Databases, Urls};
 use daybook::report::{export, trace, trial_balance};
-use daybook::{backfill, chart, demo, doctor, install, meeting, periods, print, rules, status, supervise, switches};
+use daybook::{
+    backfill, chart, dead_letters, demo, doctor, install, meeting, periods, print, rules, status, supervise, switches,
+};
 
 #[derive(Parser)]
 #[command(name = "daybook", version, about, max_term_width = 110)]
@@ -111,6 +113,9 @@ enum Command {
     },
     /// Reverse bills whose entries were kept when their rows disappeared
     Release(switches::Release),
+    /// Parked bills: why, what to do, another try, or the word that one need not be posted
+    #[command(subcommand)]
+    Dead(dead_letters::Command),
     /// Take a source that was moved, restored or exchanged for the one that the ledger knows, and have it reconciled
     Rejoin {
         #[command(flatten)]
@@ -242,6 +247,7 @@ async fn execute(command: Command) -> Result<u8> {
         Command::Resume(arguments) => switches::resume(arguments).await,
         Command::Pause { urls } => switches::pause(urls).await,
         Command::Release(arguments) => switches::release(arguments).await,
+        Command::Dead(command) => dead_letters::execute(command).await,
         Command::Rejoin { urls, reason } => {
             let databases = urls.one()?;
             let tables = meeting::rejoin(&databases.source, &databases.ledger, &reason).await?;
@@ -279,9 +285,7 @@ async fn drain(sources: Vec<Databases>, timeout: f64) -> Result<u8> {
                     );
                     4
                 } else if parked > 0 {
-                    eprintln!(
-                        "daybook: {name}parked bills need attention: SELECT * FROM daybook.sync_dead_letter WHERE resolved_at IS NULL"
-                    );
+                    eprintln!("daybook: {name}parked bills need attention: `daybook dead list`");
                     1
                 } else {
                     0

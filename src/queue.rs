@@ -20,6 +20,33 @@ pub struct Event {
     pub progress_key: Option<Vec<String>>,
 }
 
+/// What a bill's claimed events say of whether a person is to look at it, where it cannot be posted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Word {
+    /// Nothing: all of them are looks of our own.
+    #[default]
+    None,
+    /// Somebody asked for another try.
+    Retried,
+    /// An operator has said that it need not be posted.
+    Resolved,
+    /// It was changed, which counts more than an operator's word beside it, whichever came first: numbers do not tell whether the
+    /// operator had seen the change.
+    Changed,
+}
+
+impl Word {
+    /// That of the events so far, and of the next one by its number.
+    pub fn and(self, event: &Event) -> Word {
+        match (self, event.operation.as_str(), event.origin.as_str()) {
+            (Word::Changed, _, _) | (_, "insert" | "update" | "delete" | "truncate", _) => Word::Changed,
+            (_, "resolve", _) => Word::Resolved,
+            (_, _, "retry") => Word::Retried,
+            _ => self,
+        }
+    }
+}
+
 /// Which events to claim.
 #[derive(Debug, Clone)]
 pub enum Claim {

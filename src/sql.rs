@@ -25,7 +25,9 @@ statements! {
     RESOLVE_DIRTY_TABLES = "resolve_dirty_tables.sql",
     TABLES_WITHOUT_RULES = "tables_without_rules.sql",
     FIRST_RULES = "first_rules.sql",
-    OPEN_BRAKES = "open_brakes.sql",
+    ALERTS_OF_BILLS = "alerts_of_bills.sql",
+    RESOLVE_UNSEEN_ALERT = "resolve_unseen_alert.sql",
+    OBSERVE = "observe.sql",
     TAKE_UP_RULES = "take_up_rules.sql",
     CHANGED_PARTITIONS = "changed_partitions.sql",
     ENQUEUE_RECONCILE = "enqueue_reconcile.sql",
@@ -58,4 +60,5 @@ statements! {
     POST_ENTRIES = "post_entries.sql",
     UPDATE_STATUS = "update_status.sql",
     KNOWN_BILLS = "known_bills.sql",
+    BILLS_OF_ALERT = "bills_of_alert.sql",
 }

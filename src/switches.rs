@@ -106,7 +106,7 @@ pub async fn release(arguments: Release) -> Result<u8> {
     let Release { reference_type, reference_id, .. } = &arguments;
     match reference_id {
         Some(id) => {
-            call(&source, "SELECT daybook.release($1, $2)", &[reference_type, &crate::key::canonical(id)]).await?;
+            call(&source, "SELECT daybook.release($1, $2)", &[reference_type, id]).await?;
             print::line("queued: the bill is reversed by `daybook run`, if it has entries and no row");
         }
         None => {

@@ -22,7 +22,7 @@ use crate::ledger::{self, Known, Retained, Scope, Status};
 use crate::posting::Parked;
 use crate::posting::entries::LiveEntry;
 use crate::posting::rule::RuleSet;
-use crate::queue::{self, Claim, DeadLetter, Event, Finished};
+use crate::queue::{self, Claim, DeadLetter, Event, Finished, Word};
 use crate::settings::Settings;
 use crate::sql;
 
@@ -57,6 +57,8 @@ struct Batch<'a> {
     bills: &'a BTreeMap<&'a str, Vec<i64>>,
     /// Those that an operator has released.
     released: &'a HashSet<&'a str>,
+    /// What their events say, for a bill that cannot be posted.
+    words: &'a HashMap<&'a str, Word>,
     /// They are parked for this reason instead of being read.
     park: Option<&'a Parked>,
 }
@@ -197,7 +199,14 @@ impl Worker {
             .filter(|event| event.operation == "release")
             .filter_map(|event| event.reference_id.as_deref())
             .collect();
-        let batch = Batch { bills: &bills, released: &released, park };
+        let mut words: HashMap<&str, Word> = HashMap::new();
+        for event in events.iter() {
+            if let Some(reference_id) = &event.reference_id {
+                let word = words.entry(reference_id).or_default();
+                *word = word.and(event);
+            }
+        }
+        let batch = Batch { bills: &bills, released: &released, words: &words, park };
         let Told { letters, alerts } = self.synchronise(reference_type, batch, &mut finished).await?;
 
         queue::write_dead_letters(&self.source, &self.source_name, reference_type, &letters).await?;
@@ -244,7 +253,7 @@ impl Worker {
     async fn synchronise(
         &self,
         reference_type: &str,
-        Batch { bills, released, park }: Batch<'_>,
+        Batch { bills, released, words, park }: Batch<'_>,
         finished: &mut Vec<Finished>,
     ) -> Result<Told, Failure> {
         let Some(Prepared { table, rules, time_zone }) = self.tables.get(reference_type) else {
@@ -304,7 +313,8 @@ impl Worker {
         for (((status, found), judgement), seqs) in statuses.iter_mut().zip(&found).zip(judgements).zip(bills.values())
         {
             let before = status.clone();
-            take(status, found, &judgement, &mut ids, &mut postings, reference_type);
+            let word = words.get(status.reference_id.as_str()).copied().unwrap_or_default();
+            take(status, found, &judgement, word, &mut ids, &mut postings, reference_type);
             finished.extend(outcomes(&judgement, &before, status, found.cause.seq, seqs, &posted));
             if judgement.changes(&before) {
                 changed.push(status.clone());

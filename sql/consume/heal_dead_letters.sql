@@ -1,5 +1,6 @@
--- Purpose: resolve the dead letters of bills that were parked once and are not now. Where a slower worker has not written
---          the dead letter yet, it is written here, resolved, so that it cannot be opened afterwards.
+-- Purpose: resolve the dead letters of bills that were parked once and are not now, or are resolved. Where a slower worker has not
+--          written the dead letter yet, it is written here, resolved, so that it cannot be opened afterwards; nor can one that an
+--          operator has closed already, whose number rises all the same.
 -- Inputs: $1 source, $2 reference type; $3 reference ids, $4 spells, $5 synchronisations, $6 reasons, $7 advices,
 --         $8 event seqs, $9 parked at, $10 resolutions. Touches: sync_dead_letter.
 INSERT INTO daybook.sync_dead_letter AS d
@@ -9,6 +10,10 @@ SELECT $1, $2, h.*, clock_timestamp(), session_user
 FROM unnest($3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::bigint[], $9::timestamptz[], $10::text[])
      AS h
 ON CONFLICT (reference_type, reference_id, spell) DO UPDATE
-    SET synchronisation = excluded.synchronisation, resolution = excluded.resolution,
-        resolved_at = excluded.resolved_at, resolved_by = excluded.resolved_by
-    WHERE d.synchronisation < excluded.synchronisation AND d.resolved_at IS NULL
+    SET synchronisation = excluded.synchronisation,
+        resolution = coalesce(d.resolution, excluded.resolution),
+        resolved_at = coalesce(d.resolved_at, excluded.resolved_at),
+        resolved_by = CASE WHEN d.resolution IS NOT NULL OR excluded.resolution = 'resolved'
+                           THEN coalesce(d.resolved_by, excluded.resolved_by) ELSE excluded.resolved_by END,
+        note = CASE WHEN d.resolution IS NOT NULL OR excluded.resolution = 'resolved' THEN d.note END
+    WHERE d.synchronisation < excluded.synchronisation

@@ -1,4 +1,5 @@
--- Purpose: open or refresh the dead letters of parked bills; only a higher synchronisation number may speak.
+-- Purpose: open or refresh the dead letters of parked bills; only a higher synchronisation number may speak. The note of whoever
+--          resolved it stays, in case the word that it was resolved is still on its way.
 -- Inputs: $1 source, $2 reference type; $3 reference ids, $4 spells, $5 synchronisations, $6 reasons, $7 advices,
 --         $8 event seqs, $9 parked at. Touches: sync_dead_letter.
 INSERT INTO daybook.sync_dead_letter AS d
@@ -7,5 +8,5 @@ SELECT $1, $2, p.*
 FROM unnest($3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::bigint[], $9::timestamptz[]) AS p
 ON CONFLICT (reference_type, reference_id, spell) DO UPDATE
     SET synchronisation = excluded.synchronisation, reason = excluded.reason, advice = excluded.advice,
-        event_seq = excluded.event_seq, resolved_at = NULL, resolution = NULL, resolved_by = NULL, note = NULL
+        event_seq = excluded.event_seq, resolved_at = NULL, resolution = NULL
     WHERE d.synchronisation < excluded.synchronisation

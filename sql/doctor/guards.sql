@@ -25,6 +25,6 @@ SELECT jsonb_build_object(
                     FROM pg_inherits AS i
                     JOIN pg_class AS c ON c.oid = i.inhrelid JOIN pg_namespace AS cn ON cn.oid = c.relnamespace
                     JOIN pg_class AS p ON p.oid = i.inhparent JOIN pg_namespace AS pn ON pn.oid = p.relnamespace
-                    WHERE (i.inhrelid IN (SELECT oid FROM ours WHERE relname NOT LIKE 'sync\_audit\_log%')
-                           OR i.inhparent IN (SELECT oid FROM ours WHERE relname <> 'sync_audit_log'))
+                    WHERE (i.inhrelid IN (SELECT oid FROM ours WHERE relname !~ '^sync_(audit_log|health_figures)_')
+                           OR i.inhparent IN (SELECT oid FROM ours WHERE relname NOT IN ('sync_audit_log', 'sync_health_figures')))
                       AND c.relkind IN ('r', 'p', 'f')))

@@ -148,9 +148,12 @@ pub fn alerts(attention: &Attention) -> Vec<Finding> {
         let finding = Finding::of(severity, "alerts", format!("{alert_type} {cause}"), message);
         match alert_type.as_str() {
             // Resolved by the consumer as soon as the cause is gone.
-            "TABLE_DIRTY" | "TABLE_UNREADABLE" => finding.fix(Place::Shell, "daybook drain"),
+            "TABLE_DIRTY" | "TABLE_UNREADABLE" | "QUEUE_BACKUP" => finding.fix(Place::Shell, "daybook drain"),
             "STRANGERS" => {
                 finding.fix(Place::Shell, "daybook rejoin --reason 'advised by daybook doctor' && daybook drain")
+            }
+            "SYNC_FAILURES" => {
+                finding.fix(Place::Shell, format!("daybook dead retry --all --table {cause} && daybook drain"))
             }
             "REVERSAL_BRAKE" => finding.fix(Place::Shell, format!("daybook release {cause} && daybook drain")),
             _ => finding.fix(
@@ -169,11 +172,8 @@ pub fn parked(attention: &Attention) -> Vec<Finding> {
              mending the rule or the chart of accounts",
             of.bills
         );
-        Finding::warning("parked", &of.reference_type, problem).fix(Place::Source, format!(
-            "SELECT daybook.retry(reference_type, reference_id) FROM daybook.sync_dead_letter WHERE resolved_at IS NULL AND \
-             reference_type = {};",
-            quote_literal(&of.reference_type)
-        ))
+        Finding::warning("parked", &of.reference_type, problem)
+            .fix(Place::Source, format!("SELECT daybook.retry_all({});", quote_literal(&of.reference_type)))
     };
     attention.parked.iter().map(finding).collect()
 }

@@ -1,5 +1,6 @@
 //! The promises, each kept by a test whose name states it, against real PostgreSQL servers that the tests start themselves.
 
+mod alerts;
 mod attack;
 mod backfill;
 mod bad_input;
@@ -8,6 +9,7 @@ mod billing_log;
 mod capture;
 mod command_line;
 mod consuming;
+mod dead_letters;
 mod disappearances;
 mod docs;
 mod doctor;
@@ -29,6 +31,7 @@ mod posting;
 #[path = "../simulator/proxy.rs"]
 mod proxy;
 mod reports;
+mod retention;
 mod rules;
 mod switches;
 mod tls;

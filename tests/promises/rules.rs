@@ -132,6 +132,8 @@ async fn a_spanish_invoice_table_with_a_uuid_key_and_tax_inside_is_posted_by_one
         clinic.ledger_text("SELECT count(*) FROM ledger.sync_master_status WHERE warning IS NOT NULL").await,
         "0"
     );
+    let ended = "SELECT state FROM daybook.sync_alerts WHERE alert_type = 'TAX_DIFFERS'";
+    assert_eq!(clinic.text(ended).await, "resolved", "no bill has a warning any more");
 }
 
 #[tokio::test(flavor = "multi_thread")]

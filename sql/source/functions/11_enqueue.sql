@@ -1,41 +1,55 @@
--- Purpose: have a bill synchronised. Capture, backfill, repair, retry and healing are all this one act.
--- Inputs: reference type and canonical key text of a bill, whether or not it exists. Touches: sync_queue.
-CREATE OR REPLACE FUNCTION daybook.enqueue(
-    reference_type text, reference_id text, origin text DEFAULT 'repair', operation text DEFAULT 'synchronise'
-) RETURNS bigint
+-- Purpose: the id of a bill as the queue spells it. A composite key is a JSON array of texts; blanks in it mean nothing, and a number
+--          stands for its text. Inputs: reference type, and the id as a person writes it. Touches: sync_source, read only.
+CREATE OR REPLACE FUNCTION daybook.canonical_id(reference_type text, reference_id text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    IF (SELECT cardinality(s.key_columns) > 1 FROM daybook.sync_source AS s WHERE s.reference_type = canonical_id.reference_type) THEN
+        RETURN (SELECT jsonb_agg(CASE jsonb_typeof(part) WHEN 'number' THEN to_jsonb(trim_scale(part::numeric)::text) ELSE part END
+                                 ORDER BY position)::text
+                FROM jsonb_array_elements(canonical_id.reference_id::jsonb) WITH ORDINALITY AS parts (part, position));
+    END IF;
+    RETURN canonical_id.reference_id;
+EXCEPTION WHEN data_exception THEN
+    RAISE EXCEPTION 'the id of a bill of % is a JSON array of texts', canonical_id.reference_type
+        USING HINT = 'Such as ["2024", "17"].';
+END
+$$;
+
+-- Purpose: one event, of a bill or, without id, of a whole table. What all of the functions below come down to.
+-- Inputs: reference type of an attached table, canonical id or null. Touches: sync_queue. Returns its number.
+CREATE OR REPLACE FUNCTION daybook.put_in_queue(reference_type text, reference_id text, operation text, origin text) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     new_seq bigint;
-    canonical_id text := enqueue.reference_id;
 BEGIN
-    -- A composite key is a JSON array, and blanks in it mean nothing.
-    IF (SELECT cardinality(s.key_columns) > 1 FROM daybook.sync_source AS s WHERE s.reference_type = enqueue.reference_type) THEN
-        BEGIN
-            canonical_id := canonical_id::jsonb::text;
-        EXCEPTION WHEN OTHERS THEN
-            RAISE EXCEPTION 'the id of a bill of % is a JSON array of texts', enqueue.reference_type
-                USING HINT = 'Such as ["2024", "17"].';
-        END;
-    END IF;
     INSERT INTO daybook.sync_queue (source, reference_type, reference_id, operation, origin)
-    SELECT s.source, s.reference_type, canonical_id, enqueue.operation, enqueue.origin
+    SELECT s.source, s.reference_type, put_in_queue.reference_id, put_in_queue.operation, put_in_queue.origin
     FROM daybook.sync_source AS s
-    WHERE s.reference_type = enqueue.reference_type AND enqueue.reference_id IS NOT NULL
+    WHERE s.reference_type = put_in_queue.reference_type
     RETURNING seq INTO new_seq;
     IF new_seq IS NULL THEN
-        RAISE EXCEPTION 'no attached table has the reference type %, or the reference id is null',
-            quote_nullable(enqueue.reference_type)
+        RAISE EXCEPTION 'no attached table has the reference type %', quote_nullable(put_in_queue.reference_type)
             USING HINT = 'Attached tables stand in daybook.sync_source.';
     END IF;
     RETURN new_seq;
 END
 $$;
 
--- Purpose: try a parked bill again. Its dead letter is resolved as 'retried' when that succeeds.
-CREATE OR REPLACE FUNCTION daybook.retry(reference_type text, reference_id text) RETURNS bigint
-LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-    SELECT daybook.enqueue(reference_type, reference_id, 'retry')
+-- Purpose: have a bill synchronised. Capture, backfill, repair, retry and healing are all this one act.
+-- Inputs: reference type and key text of a bill, whether or not it exists. Touches: sync_queue.
+CREATE OR REPLACE FUNCTION daybook.enqueue(
+    reference_type text, reference_id text, origin text DEFAULT 'repair', operation text DEFAULT 'synchronise'
+) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF enqueue.reference_id IS NULL THEN
+        RAISE EXCEPTION 'the id of a bill is null' USING HINT = 'A whole table: SELECT daybook.reconcile(relation).';
+    END IF;
+    RETURN daybook.put_in_queue(enqueue.reference_type, daybook.canonical_id(enqueue.reference_type, enqueue.reference_id),
+                                enqueue.operation, enqueue.origin);
+END
 $$;
 
 -- Purpose: reverse a bill whose entries were retained when its row disappeared. Has no effect if the row is back.
@@ -46,63 +60,44 @@ $$;
 
 -- Purpose: the same for every bill of a table that the brake held.
 CREATE OR REPLACE FUNCTION daybook.release_held(reference_type text) RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    SELECT daybook.put_in_queue(reference_type, NULL, 'release', 'retry')
+$$;
+
+-- Purpose: the row of an attached table. Touches: sync_source, read only.
+CREATE OR REPLACE FUNCTION daybook.attached(relation regclass) RETURNS daybook.sync_source
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-    new_seq bigint;
+    definition daybook.sync_source;
 BEGIN
-    INSERT INTO daybook.sync_queue (source, reference_type, operation, origin)
-    SELECT s.source, s.reference_type, 'release', 'retry' FROM daybook.sync_source AS s
-    WHERE s.reference_type = release_held.reference_type
-    RETURNING seq INTO new_seq;
-    IF new_seq IS NULL THEN
-        RAISE EXCEPTION 'no attached table has the reference type %', quote_nullable(reference_type)
-            USING HINT = 'Attached tables stand in daybook.sync_source.';
+    SELECT * INTO definition FROM daybook.sync_source AS s WHERE s.relation = attached.relation;
+    IF definition.relation IS NULL THEN
+        RAISE EXCEPTION '% is not attached', attached.relation USING HINT = 'Attached tables stand in daybook.sync_source.';
     END IF;
-    RETURN new_seq;
+    RETURN definition;
 END
 $$;
 
 -- Purpose: have a whole table synchronised: every key that it holds, and every bill that the ledger knows, once each transaction
 --          older than this one has ended. For what bypassed capture: a restored table, a suspended one, another rule.
 CREATE OR REPLACE FUNCTION daybook.reconcile(relation regclass) RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-DECLARE
-    new_seq bigint;
-BEGIN
-    INSERT INTO daybook.sync_queue (source, reference_type, operation, origin)
-    SELECT s.source, s.reference_type, 'reconcile', 'repair' FROM daybook.sync_source AS s WHERE s.relation = reconcile.relation
-    RETURNING seq INTO new_seq;
-    IF new_seq IS NULL THEN
-        RAISE EXCEPTION '% is not attached', relation USING HINT = 'Attached tables stand in daybook.sync_source.';
-    END IF;
-    RETURN new_seq;
-END
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    SELECT daybook.put_in_queue((daybook.attached(relation)).reference_type, NULL, 'reconcile', 'repair')
 $$;
 
 -- Purpose: enqueue the bills that a table held before it was attached, in chunks, in key order. One that is under way already
 --          goes on where it is. Returns its event.
 CREATE OR REPLACE FUNCTION daybook.backfill(relation regclass) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
-    definition daybook.sync_source;
-    event_seq bigint;
+    definition daybook.sync_source := daybook.attached(backfill.relation);
 BEGIN
-    SELECT * INTO definition FROM daybook.sync_source AS s WHERE s.relation = backfill.relation;
-    IF definition.relation IS NULL THEN
-        RAISE EXCEPTION '% is not attached', relation USING HINT = 'Attached tables stand in daybook.sync_source.';
-    ELSIF definition.suspended_at IS NOT NULL THEN
+    IF definition.suspended_at IS NOT NULL THEN
         RAISE EXCEPTION '% is suspended', relation USING HINT = 'daybook.resume has all of it synchronised.';
     END IF;
-    SELECT q.seq INTO event_seq FROM daybook.sync_queue AS q
-    WHERE q.reference_type = definition.reference_type AND q.operation = 'reconcile' AND q.origin = 'backfill'
-    ORDER BY q.seq LIMIT 1;
-    IF event_seq IS NULL THEN
-        INSERT INTO daybook.sync_queue (source, reference_type, operation, origin)
-        VALUES (definition.source, definition.reference_type, 'reconcile', 'backfill') RETURNING seq INTO event_seq;
-    END IF;
-    RETURN event_seq;
+    RETURN coalesce((SELECT min(q.seq) FROM daybook.sync_queue AS q
+                     WHERE q.reference_type = definition.reference_type AND q.operation = 'reconcile' AND q.origin = 'backfill'),
+                    daybook.put_in_queue(definition.reference_type, NULL, 'reconcile', 'backfill'));
 END
 $$;

@@ -79,12 +79,117 @@ CREATE OR REPLACE VIEW daybook.current_alerts AS
     FROM daybook.sync_configuration
     WHERE config_key = 'posting' AND config_value = 'paused'
     UNION ALL
-    SELECT NULL, 'SYSTEM_DOWN', source, 'critical', 'open',
-           'events are waiting, and no consumer has given a sign of life for a minute: start `daybook run`',
-           jsonb_build_object('oldest_event_at', min(enqueued_at)), min(enqueued_at) + interval '1 minute'
-    FROM daybook.sync_queue
-    WHERE due_at < clock_timestamp() - interval '1 minute'
-      AND NOT EXISTS (SELECT FROM daybook.sync_configuration WHERE config_key = 'posting' AND config_value = 'paused')
-      AND NOT EXISTS (SELECT FROM daybook.sync_system_health
-                      WHERE heartbeat_at > clock_timestamp() - interval '1 minute')
-    GROUP BY source;
+    SELECT NULL, 'SYSTEM_DOWN', c.config_value, 'critical', 'open',
+           CASE WHEN h.last_at IS NULL
+                THEN 'events are waiting, and no consumer has given a sign of life for a minute: start `daybook run`'
+                ELSE 'the last consumer did not end in order, and has given no sign of life for a minute: start `daybook run`' END,
+           jsonb_build_object('last_heartbeat_at', h.last_at, 'oldest_event_at', q.oldest_at),
+           coalesce(h.last_at, q.oldest_at) + interval '1 minute'
+    FROM daybook.sync_configuration AS c
+    CROSS JOIN (SELECT max(heartbeat_at) AS last_at FROM daybook.sync_system_health) AS h
+    CROSS JOIN LATERAL (SELECT min(enqueued_at) AS oldest_at FROM daybook.sync_queue
+                        WHERE due_at < clock_timestamp() - interval '1 minute'
+                          AND h.last_at > clock_timestamp() - interval '1 minute' IS NOT TRUE) AS q
+    WHERE c.config_key = 'source_name' AND coalesce(h.last_at, q.oldest_at) IS NOT NULL
+      AND h.last_at > clock_timestamp() - interval '1 minute' IS NOT TRUE
+      AND NOT EXISTS (SELECT FROM daybook.sync_configuration WHERE config_key = 'posting' AND config_value = 'paused');
+
+-- Purpose: open the alerts whose cause is there, and resolve those whose cause is gone. Each keeps its row while its cause stays, which is
+--          refreshed twice a minute. Called by each process every few seconds, before it gives its sign of life; one at a time looks.
+-- Touches: sync_queue (the oldest thousand events of each table), sync_dead_letter, sync_system_health, sync_alerts.
+CREATE OR REPLACE FUNCTION daybook.look_for_alerts() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    source_name text;
+    queue_size numeric;
+    queue_age numeric;
+    failed_syncs numeric;
+    slack numeric;
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(hashtextextended('daybook alerts', 0)) THEN
+        RETURN;
+    END IF;
+    SELECT max(config_value) FILTER (WHERE config_key = 'source_name'),
+           max(config_value) FILTER (WHERE config_key = 'alert_threshold_queue_size'),
+           max(config_value) FILTER (WHERE config_key = 'alert_threshold_queue_age_seconds'),
+           max(config_value) FILTER (WHERE config_key = 'alert_threshold_failed_syncs')
+    INTO source_name, queue_size, queue_age, failed_syncs
+    FROM daybook.sync_configuration;
+
+    -- Nobody was there to say so: the row is left by whoever comes back, with its life. Once for each death.
+    INSERT INTO daybook.sync_alerts (alert_type, cause, severity, state, message, details, opened_at, resolved_at)
+    SELECT alert_type, cause, severity, 'resolved', 'no consumer gave a sign of life, and the last one had not ended in order', details, opened_at,
+           clock_timestamp()
+    FROM daybook.current_alerts AS c
+    WHERE c.alert_type = 'SYSTEM_DOWN' AND c.details ->> 'last_heartbeat_at' IS NOT NULL
+      AND NOT EXISTS (SELECT FROM daybook.sync_alerts AS a
+                      WHERE a.alert_type = 'SYSTEM_DOWN' AND a.cause = c.cause AND a.opened_at = c.opened_at);
+
+    -- A backlog about as long as the threshold would open an alert again and again: it is over at half of it.
+    slack := CASE WHEN EXISTS (SELECT FROM daybook.sync_alerts WHERE alert_type = 'QUEUE_BACKUP' AND state <> 'resolved') THEN 2 ELSE 1 END;
+    WITH tables AS (
+        SELECT s.reference_type, q.oldest_due_at, q.failed, coalesce(d.parked, 0) AS parked
+        FROM daybook.sync_source AS s
+        CROSS JOIN LATERAL (
+            SELECT min(due_at) FILTER (WHERE due_at <= clock_timestamp()) AS oldest_due_at, count(*) FILTER (WHERE attempts > 0) AS failed
+            FROM (SELECT due_at, attempts FROM daybook.sync_queue AS e
+                  WHERE e.reference_type = s.reference_type ORDER BY seq LIMIT 1000) AS oldest) AS q
+        LEFT JOIN (SELECT reference_type, count(*) AS parked FROM daybook.sync_dead_letter
+                   WHERE resolved_at IS NULL GROUP BY reference_type) AS d ON d.reference_type = s.reference_type
+    ), queue AS (
+        SELECT (SELECT min(oldest_due_at) FROM tables) AS oldest_due_at,
+               (SELECT count(*) FROM (SELECT FROM daybook.sync_queue LIMIT queue_size::bigint + 1) AS e) AS queued
+    ), wanted AS (
+        SELECT 'QUEUE_BACKUP' AS alert_type, source_name AS cause, 'warning' AS severity,
+               format('changes wait to be posted: more than %s events, or one that has been due for more than %s s. Is `daybook run` at '
+                      || 'work, what does its log say, and does it need more --workers?', queue_size, queue_age) AS message,
+               jsonb_build_object('queued_at_least', queued, 'oldest_due_at', oldest_due_at) AS details
+        FROM queue
+        WHERE queued > queue_size / slack OR oldest_due_at < clock_timestamp() - queue_age / slack * interval '1 second'
+        UNION ALL
+        SELECT 'SYNC_FAILURES', reference_type, 'critical',
+               format('%s bills of %s or more could not be posted, and are tried again or parked: `daybook dead list %s`, and column '
+                      || 'last_error of daybook.sync_queue, say why', failed_syncs, reference_type, reference_type),
+               jsonb_build_object('failed', failed, 'parked', parked)
+        FROM tables
+        WHERE failed + parked >= failed_syncs
+    ), resolved AS (
+        UPDATE daybook.sync_alerts AS a SET state = 'resolved', resolved_at = clock_timestamp()
+        WHERE a.state <> 'resolved'
+          AND CASE WHEN a.alert_type IN ('QUEUE_BACKUP', 'SYNC_FAILURES')
+                   THEN NOT EXISTS (SELECT FROM wanted AS w WHERE w.alert_type = a.alert_type AND w.cause = a.cause)
+                   -- Raised by the worker that meets it, each time: over when nothing of the table fails or is parked any more.
+                   WHEN a.alert_type = 'DATA_INCONSISTENCY'
+                   THEN a.last_seen_at < clock_timestamp() - interval '10 seconds'
+                        AND NOT EXISTS (SELECT FROM tables AS t WHERE t.reference_type = a.cause AND t.failed + t.parked > 0)
+                   ELSE false END
+    )
+    INSERT INTO daybook.sync_alerts AS a (alert_type, cause, severity, message, details)
+    SELECT alert_type, cause, severity, message, details FROM wanted
+    ON CONFLICT (alert_type, cause) WHERE state <> 'resolved'
+    DO UPDATE SET last_seen_at = clock_timestamp(), message = excluded.message, details = excluded.details
+       WHERE a.last_seen_at < clock_timestamp() - interval '30 seconds' OR a.message <> excluded.message;
+END
+$$;
+
+-- Purpose: one row of figures about each minute, whoever comes first. Touches: sync_health_figures; reads what it counts.
+CREATE OR REPLACE FUNCTION daybook.measure_health() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(hashtextextended('daybook alerts', 0))
+       OR EXISTS (SELECT FROM daybook.sync_health_figures WHERE measured_at > clock_timestamp() - interval '58 seconds') THEN
+        RETURN;
+    END IF;
+    INSERT INTO daybook.sync_health_figures (source, processes_alive, queued, oldest_due_seconds, failed, parked, alerts_open, finished_count)
+    SELECT c.config_value, p.alive, q.queued, q.oldest_due_seconds, q.failed,
+           (SELECT count(*) FROM daybook.sync_dead_letter WHERE resolved_at IS NULL),
+           (SELECT count(*) FROM daybook.sync_alerts WHERE state <> 'resolved'), p.finished
+    FROM daybook.sync_configuration AS c
+    CROSS JOIN (SELECT count(*) AS alive, coalesce(sum(finished_count), 0) AS finished FROM daybook.sync_system_health
+                WHERE heartbeat_at > clock_timestamp() - interval '1 minute') AS p
+    CROSS JOIN (SELECT count(*) AS queued, count(*) FILTER (WHERE attempts > 0) AS failed,
+                       extract(epoch FROM clock_timestamp() - min(due_at) FILTER (WHERE due_at <= clock_timestamp()))::bigint AS oldest_due_seconds
+                FROM daybook.sync_queue) AS q
+    WHERE c.config_key = 'source_name';
+END
+$$;

@@ -3,12 +3,12 @@
 GRANT USAGE ON SCHEMA daybook TO daybook_consumer, daybook_reader, daybook_controller;
 GRANT SELECT ON daybook.sync_configuration, daybook.sync_source, daybook.sync_system_health TO daybook_controller;
 GRANT SELECT ON daybook.sync_configuration, daybook.sync_source, daybook.sync_queue, daybook.sync_dead_letter,
-    daybook.sync_audit_log, daybook.sync_alerts, daybook.sync_system_health, daybook.ledger_meeting,
+    daybook.sync_audit_log, daybook.sync_alerts, daybook.sync_system_health, daybook.sync_health_figures, daybook.ledger_meeting,
     daybook.schema_history
     TO daybook_consumer, daybook_reader;
-GRANT SELECT ON daybook.current_alerts TO daybook_reader, daybook_consumer;
+GRANT SELECT ON daybook.current_alerts, daybook.dead_letters TO daybook_reader, daybook_consumer;
 GRANT INSERT, UPDATE, DELETE ON daybook.sync_queue TO daybook_consumer;
-GRANT INSERT ON daybook.sync_audit_log TO daybook_consumer;
+GRANT INSERT ON daybook.sync_audit_log, daybook.sync_health_figures TO daybook_consumer;
 GRANT INSERT, UPDATE ON daybook.sync_dead_letter, daybook.sync_alerts TO daybook_consumer;
 GRANT INSERT, UPDATE, DELETE ON daybook.sync_system_health TO daybook_consumer;
 GRANT SELECT ON SEQUENCE daybook.sync_queue_seq_seq TO daybook_consumer, daybook_reader;
@@ -31,8 +31,8 @@ BEGIN
         SELECT p.oid FROM pg_catalog.pg_proc AS p
         WHERE p.pronamespace = 'daybook'::regnamespace
           AND p.proname IN ('key_text', 'bounded_text', 'amount_text', 'local_date', 'key_expression', 'older_transactions_ended',
-                            'refresh_capture', 'backfill', 'relation_parts', 'number_events_above', 'code_in_plans', 'raise_alert',
-                            'resolve_alert', 'make_audit_log_partitions')
+                            'refresh_capture', 'backfill', 'attached', 'put_in_queue', 'relation_parts', 'number_events_above',
+                            'code_in_plans', 'raise_alert', 'resolve_alert', 'keep_partitions', 'look_for_alerts', 'measure_health')
     LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO daybook_consumer', function_to_call);
     END LOOP;
@@ -48,8 +48,8 @@ BEGIN
     -- A view's functions run with the rights of whoever looks at it.
     GRANT EXECUTE ON FUNCTION daybook.capture_is_whole(regclass, text), daybook.relation_parts(regclass),
         daybook.code_in_plans(regclass), daybook.partition_triggers(regclass) TO daybook_consumer, daybook_reader;
-    -- `daybook doctor` looks with the rights of either.
-    GRANT EXECUTE ON FUNCTION daybook.capture_function_body(regclass), daybook.key_expression(text, text[])
-        TO daybook_consumer, daybook_reader;
+    -- `daybook doctor` and `daybook dead` look with the rights of either.
+    GRANT EXECUTE ON FUNCTION daybook.capture_function_body(regclass), daybook.key_expression(text, text[]),
+        daybook.canonical_id(text, text) TO daybook_consumer, daybook_reader;
 END
 $grants$;

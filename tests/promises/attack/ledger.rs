@@ -177,7 +177,7 @@ async fn an_operators_release_is_not_lost_in_a_later_look() {
     clinic.drain().await;
     clinic.write("TRUNCATE lab_bills").await;
     clinic.drain().await;
-    dba(&clinic, "SELECT daybook.release('LAB', '1'); SELECT daybook.retry('LAB', '1')").await;
+    dba(&clinic, "SELECT daybook.release('LAB', '1'); SELECT daybook.enqueue('LAB', '1', 'retry')").await;
     clinic.drain().await;
     assert_eq!(
         clinic.balances("LAB", "1").await,

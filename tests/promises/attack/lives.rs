@@ -233,7 +233,7 @@ async fn retained_bills_live_every_life() {
                 0 => dba(&clinic, &format!("SELECT daybook.release('LAB', '{id}')")).await,
                 1 => dba(&clinic, "SELECT daybook.release_held('LAB')").await,
                 2 => dba(&clinic, "SELECT daybook.reconcile('lab_bills')").await,
-                3 => dba(&clinic, &format!("SELECT daybook.retry('LAB', '{id}')")).await,
+                3 => dba(&clinic, &format!("SELECT daybook.enqueue('LAB', '{id}', 'retry')")).await,
                 4 => {
                     dba(
                         &clinic,

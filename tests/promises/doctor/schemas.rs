@@ -144,7 +144,9 @@ async fn doctor_tells_versions_that_differ_and_parts_that_are_gone() {
     // An older one: what its last migration made is gone, too.
     patient
         .source(
-            &format!("DELETE FROM daybook.schema_history WHERE version = {newest}; DROP TABLE daybook.ledger_meeting"),
+            &format!(
+                "DELETE FROM daybook.schema_history WHERE version = {newest}; DROP TABLE daybook.sync_health_figures"
+            ),
             &version,
         )
         .await;
