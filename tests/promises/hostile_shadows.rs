@@ -109,7 +109,8 @@ async fn installing_posting_and_uninstalling_never_run_what_the_application_shad
         "pause()",
         "resume()",
         "backfill('lab_bills')",
-        "retry('LAB', '1')",
+        "enqueue('LAB', '1', 'retry')",
+        "retry_all()",
     ] {
         psql.batch_execute(&format!("SELECT daybook.{call}")).await.expect("is called");
     }
