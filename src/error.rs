@@ -103,7 +103,8 @@ fn next_step_of_sqlstate(state: &str) -> NextStep {
         "42501" => NextStep::Halt,
         _ => match &state[..2] {
             "08" | "28" | "53" | "57" | "58" => NextStep::Wait,
-            "22" | "23" => NextStep::Park,
+            // data, constraints, limits of the program such as the longest key of an index
+            "22" | "23" | "54" => NextStep::Park,
             "0A" | "3F" | "42" => NextStep::Halt,
             _ => NextStep::Retry,
         },
@@ -157,6 +158,13 @@ mod tests {
             ("57P03", NextStep::Wait),  // cannot_connect_now
             ("53300", NextStep::Wait),  // too_many_connections
             ("53100", NextStep::Wait),  // disk_full
+            ("53400", NextStep::Wait),  // configuration_limit_exceeded
+            ("08006", NextStep::Wait),  // connection_failure
+            ("57P05", NextStep::Wait),  // idle_session_timeout
+            ("58030", NextStep::Wait),  // io_error
+            ("3D000", NextStep::Wait),  // invalid_catalog_name
+            ("25P03", NextStep::Retry), // idle_in_transaction_session_timeout
+            ("54000", NextStep::Park),  // program_limit_exceeded
             ("28P01", NextStep::Wait),  // invalid_password
             ("25006", NextStep::Wait),  // read_only_sql_transaction
             ("22003", NextStep::Park),  // numeric_value_out_of_range

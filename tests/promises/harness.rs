@@ -137,9 +137,7 @@ pub struct Clinic {
 impl Clinic {
     /// Source and ledger in one database.
     pub async fn new() -> Clinic {
-        let cluster = Cluster::shared();
-        let database = cluster.clinic_database().await;
-        Clinic::of(cluster, &database, cluster, &database).await
+        Clinic::with_both_on(Cluster::shared()).await
     }
 
     /// Source and ledger in two clusters.
@@ -152,6 +150,12 @@ impl Clinic {
         let elsewhere = Cluster::elsewhere();
         let (database, other) = (cluster.clinic_database().await, elsewhere.clinic_database().await);
         Clinic::of(cluster, &database, elsewhere, &other).await
+    }
+
+    /// Source and ledger in one database of a cluster of its own.
+    pub async fn with_both_on(cluster: &Cluster) -> Clinic {
+        let database = cluster.clinic_database().await;
+        Clinic::of(cluster, &database, cluster, &database).await
     }
 
     async fn of(cluster: &Cluster, database: &str, elsewhere: &Cluster, ledger: &str) -> Clinic {

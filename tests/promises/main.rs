@@ -14,6 +14,7 @@ mod disappearances;
 mod docs;
 mod doctor;
 mod faults;
+mod full_disk;
 mod harness;
 mod histories;
 mod hostile_input;
