@@ -110,7 +110,7 @@ pub enum Fault {
         side: Side,
         ms: u64,
     },
-    /// Every message takes so long more.
+    /// Every message takes up to so long more.
     Delay {
         side: Side,
         each: u64,
@@ -228,13 +228,13 @@ fn desk_steps(desk: usize, shape: &Shape, random: &mut StdRng, steps: &mut Vec<S
         let until = burst + random.random_range(200..700);
         while at < until {
             steps.push(Step { at, actor: Actor::Desk(desk), act: Act::Transact(author.transaction(random)) });
-            at += random.random_range(0..90);
+            at += random.random_range(0..60);
         }
     }
 }
 
 fn fault_steps(shape: &Shape, random: &mut StdRng, steps: &mut Vec<Step>) {
-    for _ in 0..random.random_range(2..9) {
+    for _ in 0..random.random_range(3..12) {
         let at = random.random_range(50..WORK_MS + 200);
         steps.push(Step { at, actor: Actor::Fault, act: Act::Strike(fault(shape, random)) });
     }
@@ -250,7 +250,7 @@ fn fault(shape: &Shape, random: &mut StdRng) -> Fault {
     let side = if random.random_bool(0.5) { Side::Source } else { Side::Ledger };
     let process = random.random_range(0..shape.workers.len());
     let ms = random.random_range(20..900);
-    match random.random_range(0..22) {
+    match random.random_range(0..24) {
         0..3 => Fault::KillConsumer { process },
         3..5 => Fault::StopConsumer { process, ms },
         5..8 => Fault::CrashServer { side, ms: ms / 3 },
@@ -275,7 +275,8 @@ fn fault(shape: &Shape, random: &mut StdRng) -> Fault {
             };
             Fault::LockTable { side, table, ms }
         }
-        _ => Fault::FullDisk { side, ms },
+        21 => Fault::FullDisk { side, ms },
+        _ => Fault::Delay { side, each: 60, ms: 2 * ms },
     }
 }
 
