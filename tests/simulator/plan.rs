@@ -214,16 +214,18 @@ fn shape(seed: u64, random: &mut StdRng) -> Shape {
             ("reversal_brake", brake.to_string()),
             ("statement_timeout_seconds", "3".into()),
         ],
-        always_lazy: random.random_bool(0.5),
+        always_lazy: random.random_bool(0.6),
         commit_prepared: random.random_bool(0.5),
     }
 }
 
+/// When the bursts begin in which the application works.
+const BURSTS: [u64; 4] = [0, 1000, 2000, 3100];
+
 /// A desk works in bursts, with silence between them, in which what was not flushed stays so.
 fn desk_steps(desk: usize, shape: &Shape, random: &mut StdRng, steps: &mut Vec<Step>) {
     let mut author = writes::Author::new(desk, shape.always_lazy);
-    let bursts = [0, 900, 2100, 3300];
-    for burst in bursts {
+    for burst in BURSTS {
         let mut at = burst + random.random_range(0..120);
         let until = burst + random.random_range(200..700);
         while at < until {
@@ -234,15 +236,36 @@ fn desk_steps(desk: usize, shape: &Shape, random: &mut StdRng, steps: &mut Vec<S
 }
 
 fn fault_steps(shape: &Shape, random: &mut StdRng, steps: &mut Vec<Step>) {
-    for _ in 0..random.random_range(3..12) {
-        let at = random.random_range(50..WORK_MS + 200);
-        steps.push(Step { at, actor: Actor::Fault, act: Act::Strike(fault(shape, random)) });
+    let mut strike = |at: u64, fault: Fault| steps.push(Step { at, actor: Actor::Fault, act: Act::Strike(fault) });
+    for _ in 0..random.random_range(2..9) {
+        strike(random.random_range(50..WORK_MS + 200), fault(shape, random));
     }
-    // Where the last word of a plan is a crash, what was lost by it is not mended by later writes.
-    if random.random_bool(0.6) {
-        let fault = Fault::CrashServer { side: Side::Source, ms: random.random_range(0..300) };
-        let at = WORK_MS + random.random_range(0..200);
-        steps.push(Step { at, actor: Actor::Fault, act: Act::Strike(fault) });
+    for burst in BURSTS {
+        // Who is frozen while the way to the ledger is slow has often just read, and comes late to what follows.
+        if random.random_bool(0.3) {
+            strike(burst, Fault::Delay { side: Side::Ledger, each: random.random_range(10..50), ms: 900 });
+            for _ in 0..3 {
+                let process = random.random_range(0..shape.workers.len());
+                strike(
+                    burst + random.random_range(30..700),
+                    Fault::StopConsumer { process, ms: random.random_range(50..300) },
+                );
+            }
+        }
+    }
+    // Single small changes, with nothing else in the log, and then a crash: what is lost by it is not mended by later writes.
+    let mut author = writes::Author::new(90, true);
+    for burst in BURSTS {
+        if !random.random_bool(if shape.two_clusters { 0.6 } else { 0.2 }) {
+            continue;
+        }
+        let mut at = burst + 720;
+        for _ in 0..random.random_range(1..5) {
+            steps.push(Step { at, actor: Actor::Desk(90), act: Act::Transact(author.new_bill(random)) });
+            at += random.random_range(10..50);
+        }
+        let fault = Fault::CrashServer { side: Side::Source, ms: random.random_range(0..100) };
+        steps.push(Step { at: at + random.random_range(0..60), actor: Actor::Fault, act: Act::Strike(fault) });
     }
 }
 

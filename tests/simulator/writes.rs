@@ -87,6 +87,15 @@ impl Author {
         Transaction { begin: format!("BEGIN{isolation}{lazy}"), statements, end }
     }
 
+    /// A short transaction that writes one new bill.
+    pub fn new_bill(&mut self, random: &mut StdRng) -> Transaction {
+        self.next_key += 1;
+        let table = &TABLES[random.random_range(0..TABLES.len())];
+        let sql = upsert(table.name, self.next_key, &money_owed(random), "'cash'", random);
+        let begin = "BEGIN; SET LOCAL synchronous_commit = off".into();
+        Transaction { begin, statements: vec![Statement::Sql(sql)], end: "COMMIT".into() }
+    }
+
     /// A short transaction that changes a new bill once more, or deletes it.
     fn write_again(&mut self, table: usize, id: u64, random: &mut StdRng) -> Transaction {
         if random.random_bool(0.5) {
