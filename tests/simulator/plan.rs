@@ -110,7 +110,7 @@ pub enum Fault {
         side: Side,
         ms: u64,
     },
-    /// Every message takes up to so long more.
+    /// On every other connection, every message takes up to so long more.
     Delay {
         side: Side,
         each: u64,
