@@ -240,10 +240,12 @@ fn fault_steps(shape: &Shape, random: &mut StdRng, steps: &mut Vec<Step>) {
     for _ in 0..random.random_range(2..9) {
         strike(random.random_range(50..WORK_MS + 200), fault(shape, random));
     }
+    let mut hurried = Vec::new();
     for burst in BURSTS {
         // Who is frozen while the way to the ledger is slow has often just read, and comes late to what follows.
         if random.random_bool(0.3) {
             strike(burst, Fault::Delay { side: Side::Ledger, each: random.random_range(10..50), ms: 900 });
+            hurried_steps(burst, shape, random, &mut hurried);
             for _ in 0..3 {
                 let process = random.random_range(0..shape.workers.len());
                 strike(
@@ -253,6 +255,7 @@ fn fault_steps(shape: &Shape, random: &mut StdRng, steps: &mut Vec<Step>) {
             }
         }
     }
+    steps.append(&mut hurried);
     // Single small changes, with nothing else in the log, and then a crash: what is lost by it is not mended by later writes.
     let mut author = writes::Author::new(90, true);
     for burst in BURSTS {
@@ -266,6 +269,18 @@ fn fault_steps(shape: &Shape, random: &mut StdRng, steps: &mut Vec<Step>) {
         }
         let fault = Fault::CrashServer { side: Side::Source, ms: random.random_range(0..100) };
         steps.push(Step { at: at + random.random_range(0..60), actor: Actor::Fault, act: Act::Strike(fault) });
+    }
+}
+
+/// New bills, each changed once more before a slow worker has posted it, and never again.
+fn hurried_steps(burst: u64, shape: &Shape, random: &mut StdRng, steps: &mut Vec<Step>) {
+    let mut author = writes::Author::new(80 + (burst / 1000) as usize, shape.always_lazy);
+    let mut at = burst + 50;
+    while at < burst + 700 {
+        for act in author.new_bill_twice(random) {
+            steps.push(Step { at, actor: Actor::Desk(80), act: Act::Transact(act) });
+            at += random.random_range(10..60);
+        }
     }
 }
 

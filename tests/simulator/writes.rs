@@ -33,6 +33,7 @@ pub struct Author {
     transactions: u64,
     /// New bills that are written again soon, and then never more: nothing mends what becomes of them.
     recent: Vec<(usize, u64)>,
+    last_table: usize,
 }
 
 impl Author {
@@ -44,6 +45,7 @@ impl Author {
             prepared: Vec::new(),
             transactions: 0,
             recent: Vec::new(),
+            last_table: 0,
         }
     }
 
@@ -90,10 +92,20 @@ impl Author {
     /// A short transaction that writes one new bill.
     pub fn new_bill(&mut self, random: &mut StdRng) -> Transaction {
         self.next_key += 1;
-        let table = &TABLES[random.random_range(0..TABLES.len())];
+        self.last_table = random.random_range(0..TABLES.len());
+        let table = &TABLES[self.last_table];
         let sql = upsert(table.name, self.next_key, &money_owed(random), "'cash'", random);
         let begin = "BEGIN; SET LOCAL synchronous_commit = off".into();
         Transaction { begin, statements: vec![Statement::Sql(sql)], end: "COMMIT".into() }
+    }
+
+    /// A new bill, and a change of it.
+    pub fn new_bill_twice(&mut self, random: &mut StdRng) -> [Transaction; 2] {
+        let first = self.new_bill(random);
+        let Table { name, amount, .. } = &TABLES[self.last_table];
+        let sql = format!("UPDATE {name} SET {amount} = {} WHERE id = {}", money_owed(random), self.next_key);
+        let again = Transaction { statements: vec![Statement::Sql(sql)], ..first.clone() };
+        [first, again]
     }
 
     /// A short transaction that changes a new bill once more, or deletes it.
