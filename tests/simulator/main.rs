@@ -6,6 +6,7 @@
 
 mod application;
 mod consumers;
+mod crashing;
 mod dba;
 mod faults;
 mod oracle;
