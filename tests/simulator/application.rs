@@ -27,7 +27,10 @@ pub async fn work(world: Arc<World>, mut steps: VecDeque<Step>, user: &'static s
         if session.as_ref().is_none_or(Client::is_closed) {
             *session = reconnect(&world, side, user).await;
         }
-        let Some(client) = session else { continue };
+        let Some(client) = session else {
+            world.count(user, "server away");
+            continue;
+        };
         let done = async {
             match &step.act {
                 Act::Transact(transaction) => transact(&world, client, transaction).await,
@@ -36,8 +39,9 @@ pub async fn work(world: Arc<World>, mut steps: VecDeque<Step>, user: &'static s
             }
         };
         match tokio::time::timeout(STEP_MAX, done).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => world.count(user, "done"),
             Ok(Err(error)) => {
+                world.count(user, error.code().map_or("connection lost", |state| state.code()));
                 if let Some(why) = judge(&error, user) {
                     world.found(format!("{why}\n  while: {step}\n  {error:?}"));
                 }

@@ -24,7 +24,7 @@ const RETRY: &str =
     "SELECT daybook.retry(reference_type, reference_id) FROM daybook.sync_dead_letter WHERE resolved_at IS NULL";
 
 pub fn steps(work_ms: u64, random: &mut StdRng, steps: &mut Vec<Step>) {
-    for _ in 0..random.random_range(1..8) {
+    for _ in 0..random.random_range(1..6) {
         let mut at = random.random_range(0..work_ms);
         for (on, sql) in act(random) {
             steps.push(Step { at, actor: Actor::Dba, act: Act::Administer { on, sql } });

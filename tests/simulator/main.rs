@@ -6,10 +6,12 @@
 
 mod application;
 mod consumers;
+mod crashing;
 mod dba;
 mod faults;
 mod oracle;
 mod plan;
+mod planted;
 mod proxy;
 mod story;
 mod world;
@@ -46,18 +48,20 @@ async fn simulate() -> Result<(), String> {
     let started = Instant::now();
     let servers = Arc::new(Servers::start().await);
     let mut totals = Totals::default();
+    let mut repeats = number("DAYBOOK_SIMULATE_REPEAT").unwrap_or(1);
     let mut seed = first;
     while seed == first || (one.is_none() && started.elapsed() < limit) {
         let plan = Plan::new(seed);
         let begun = Instant::now();
         let ended = live(&servers, &plan).await;
         println!(
-            "seed {seed}: {} steps, {} changes, {} entries, {} findings, {:.1} s",
+            "seed {seed}: {} steps, {} changes, {} entries, {} findings, {:.1} s, {:.1} s of them to drain",
             plan.steps.len(),
             ended.changes,
             ended.entries,
             ended.findings.len(),
-            begun.elapsed().as_secs_f32()
+            begun.elapsed().as_secs_f32(),
+            ended.drained_after.as_secs_f32()
         );
         totals.seeds += 1;
         totals.changes += ended.changes;
@@ -65,13 +69,19 @@ async fn simulate() -> Result<(), String> {
         for (kind, count) in ended.faults {
             *totals.faults.entry(kind).or_default() += count;
         }
+        for (how, count) in ended.steps {
+            *totals.steps.entry(how).or_default() += count;
+        }
         if !ended.findings.is_empty() {
             totals.say(1);
             println!("shortening the story for {} s at most", shorten.as_secs());
             let (plan, findings) = story::shorten(&servers, plan, ended.findings, shorten).await;
             return Err(story::tell(&plan, &findings));
         }
-        seed += 1;
+        repeats = repeats.saturating_sub(1);
+        if one.is_none() || repeats == 0 {
+            seed += 1;
+        }
     }
     totals.say(0);
     Ok(())
@@ -83,17 +93,20 @@ struct Totals {
     changes: i64,
     entries: i64,
     faults: BTreeMap<String, u64>,
+    steps: BTreeMap<String, u64>,
 }
 
 impl Totals {
     fn say(&self, findings: u64) {
-        let faults: Vec<String> = self.faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+        let told = |counts: &BTreeMap<String, u64>| {
+            let counts: Vec<String> = counts.iter().map(|(what, count)| format!("{what} {count}")).collect();
+            counts.join(", ")
+        };
+        println!("how steps ended: {}", told(&self.steps));
+        let Totals { seeds, changes, entries, faults, .. } = self;
+        let (struck, faults) = (faults.values().sum::<u64>(), told(faults));
         println!(
-            "simulated {} seeds; {} committed changes, {} entries; faults: {}; findings: {findings}",
-            self.seeds,
-            self.changes,
-            self.entries,
-            faults.join(", ")
+            "simulated {seeds} seeds; {changes} committed changes, {entries} entries; {struck} faults: {faults}; findings: {findings}"
         );
     }
 }

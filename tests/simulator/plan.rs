@@ -110,7 +110,7 @@ pub enum Fault {
         side: Side,
         ms: u64,
     },
-    /// Every message takes so long more.
+    /// On every other connection, every message takes up to so long more.
     Delay {
         side: Side,
         each: u64,
@@ -214,35 +214,73 @@ fn shape(seed: u64, random: &mut StdRng) -> Shape {
             ("reversal_brake", brake.to_string()),
             ("statement_timeout_seconds", "3".into()),
         ],
-        always_lazy: random.random_bool(0.5),
+        always_lazy: random.random_bool(0.6),
         commit_prepared: random.random_bool(0.5),
     }
 }
 
+/// When the bursts begin in which the application works.
+const BURSTS: [u64; 4] = [0, 1000, 2000, 3100];
+
 /// A desk works in bursts, with silence between them, in which what was not flushed stays so.
 fn desk_steps(desk: usize, shape: &Shape, random: &mut StdRng, steps: &mut Vec<Step>) {
     let mut author = writes::Author::new(desk, shape.always_lazy);
-    let bursts = [0, 900, 2100, 3300];
-    for burst in bursts {
+    for burst in BURSTS {
         let mut at = burst + random.random_range(0..120);
         let until = burst + random.random_range(200..700);
         while at < until {
             steps.push(Step { at, actor: Actor::Desk(desk), act: Act::Transact(author.transaction(random)) });
-            at += random.random_range(0..90);
+            at += random.random_range(0..60);
         }
     }
 }
 
 fn fault_steps(shape: &Shape, random: &mut StdRng, steps: &mut Vec<Step>) {
+    let mut strike = |at: u64, fault: Fault| steps.push(Step { at, actor: Actor::Fault, act: Act::Strike(fault) });
     for _ in 0..random.random_range(2..9) {
-        let at = random.random_range(50..WORK_MS + 200);
-        steps.push(Step { at, actor: Actor::Fault, act: Act::Strike(fault(shape, random)) });
+        strike(random.random_range(50..WORK_MS + 200), fault(shape, random));
     }
-    // Where the last word of a plan is a crash, what was lost by it is not mended by later writes.
-    if random.random_bool(0.6) {
-        let fault = Fault::CrashServer { side: Side::Source, ms: random.random_range(0..300) };
-        let at = WORK_MS + random.random_range(0..200);
-        steps.push(Step { at, actor: Actor::Fault, act: Act::Strike(fault) });
+    let mut hurried = Vec::new();
+    for burst in BURSTS {
+        // Who is frozen while the way to the ledger is slow has often just read, and comes late to what follows.
+        if random.random_bool(0.3) {
+            strike(burst, Fault::Delay { side: Side::Ledger, each: random.random_range(10..50), ms: 900 });
+            hurried_steps(burst, shape, random, &mut hurried);
+            for _ in 0..3 {
+                let process = random.random_range(0..shape.workers.len());
+                strike(
+                    burst + random.random_range(30..700),
+                    Fault::StopConsumer { process, ms: random.random_range(50..300) },
+                );
+            }
+        }
+    }
+    steps.append(&mut hurried);
+    // Single small changes, with nothing else in the log, and then a crash: what is lost by it is not mended by later writes.
+    let mut author = writes::Author::new(90, true);
+    for burst in BURSTS {
+        if !random.random_bool(if shape.two_clusters { 0.6 } else { 0.2 }) {
+            continue;
+        }
+        let mut at = burst + 720;
+        for _ in 0..random.random_range(1..5) {
+            steps.push(Step { at, actor: Actor::Desk(90), act: Act::Transact(author.new_bill(random)) });
+            at += random.random_range(10..50);
+        }
+        let fault = Fault::CrashServer { side: Side::Source, ms: random.random_range(0..100) };
+        steps.push(Step { at: at + random.random_range(0..60), actor: Actor::Fault, act: Act::Strike(fault) });
+    }
+}
+
+/// New bills, each changed once more before a slow worker has posted it, and never again.
+fn hurried_steps(burst: u64, shape: &Shape, random: &mut StdRng, steps: &mut Vec<Step>) {
+    let mut author = writes::Author::new(80 + (burst / 1000) as usize, shape.always_lazy);
+    let mut at = burst + 50;
+    while at < burst + 700 {
+        for act in author.new_bill_twice(random) {
+            steps.push(Step { at, actor: Actor::Desk(80), act: Act::Transact(act) });
+            at += random.random_range(10..60);
+        }
     }
 }
 
@@ -250,7 +288,7 @@ fn fault(shape: &Shape, random: &mut StdRng) -> Fault {
     let side = if random.random_bool(0.5) { Side::Source } else { Side::Ledger };
     let process = random.random_range(0..shape.workers.len());
     let ms = random.random_range(20..900);
-    match random.random_range(0..22) {
+    match random.random_range(0..24) {
         0..3 => Fault::KillConsumer { process },
         3..5 => Fault::StopConsumer { process, ms },
         5..8 => Fault::CrashServer { side, ms: ms / 3 },
@@ -275,7 +313,8 @@ fn fault(shape: &Shape, random: &mut StdRng) -> Fault {
             };
             Fault::LockTable { side, table, ms }
         }
-        _ => Fault::FullDisk { side, ms },
+        21 => Fault::FullDisk { side, ms },
+        _ => Fault::Delay { side, each: 60, ms: 2 * ms },
     }
 }
 

@@ -1,18 +1,24 @@
 //! A small proxy between the consumers and a server, which can delay, lose and cut what passes.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+/// How many there were, so that each is delayed in a way of its own.
+static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+
 /// What becomes of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
     Pass,
-    /// Each takes so many milliseconds more.
+    /// On every other connection each takes up to so many milliseconds more, so that whoever was first may come last.
     Delay(u64),
     /// None arrives, in either direction, and nobody is told.
     Swallow,
@@ -72,8 +78,9 @@ async fn connect(client: TcpStream, socket: PathBuf, mut changes: watch::Receive
     let _ = client.set_nodelay(true);
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let questions = carry(from_client, to_server, changes.clone(), false);
-    let answers = carry(from_server, to_client, changes.clone(), true);
+    let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+    let questions = carry(from_client, to_server, changes.clone(), number, false);
+    let answers = carry(from_server, to_client, changes.clone(), number, true);
     tokio::pin!(questions, answers);
     loop {
         tokio::select! {
@@ -94,9 +101,12 @@ async fn carry(
     mut from: impl AsyncReadExt + Unpin,
     mut to: impl AsyncWriteExt + Unpin,
     mode: watch::Receiver<Mode>,
+    number: u64,
     is_answer: bool,
 ) {
     let mut buffer = vec![0; 16 * 1024];
+    let mut random = StdRng::seed_from_u64(number);
+    let is_slow = random.random_bool(0.5);
     loop {
         let count = match from.read(&mut buffer).await {
             Ok(0) | Err(_) => return,
@@ -106,7 +116,7 @@ async fn carry(
         match mode {
             Mode::Swallow => continue,
             Mode::LoseAnswers if is_answer => continue,
-            Mode::Delay(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+            Mode::Delay(ms) if is_slow => tokio::time::sleep(Duration::from_millis(random.random_range(0..=ms))).await,
             _ => {}
         }
         if to.write_all(&buffer[..count]).await.is_err() {

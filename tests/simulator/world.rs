@@ -129,6 +129,8 @@ pub struct World {
     pub consumers: Consumers,
     pub has_merge: bool,
     findings: Mutex<Vec<String>>,
+    /// How the steps of the sessions ended: by user and SQLSTATE.
+    steps: Mutex<BTreeMap<String, u64>>,
     started: Instant,
 }
 
@@ -137,8 +139,12 @@ pub struct World {
 pub struct Ended {
     pub findings: Vec<String>,
     pub faults: BTreeMap<String, u64>,
+    /// How the steps of the sessions ended: by user and SQLSTATE.
+    pub steps: BTreeMap<String, u64>,
     pub changes: i64,
     pub entries: i64,
+    /// How long it took from the end of the faults until nothing was left to do.
+    pub drained_after: Duration,
 }
 
 impl World {
@@ -167,6 +173,11 @@ impl World {
         }
     }
 
+    pub fn count(&self, user: &str, how: &str) {
+        let mut steps = self.steps.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *steps.entry(format!("{user} {how}")).or_default() += 1;
+    }
+
     pub async fn sleep_until(&self, at: u64) {
         tokio::time::sleep_until((self.started + Duration::from_millis(at)).into()).await;
     }
@@ -191,9 +202,15 @@ impl World {
             format!("postgresql://bookkeeper@127.0.0.1:{}/{}?connect_timeout=5", place.proxy.port, place.database)
         });
         let consumers = Consumers::start(directory, urls.into(), &plan.shape.workers, plan.shape.crash_at.clone());
-        let has_merge = servers.has_merge;
-        let (findings, started) = (Mutex::default(), Instant::now());
-        Arc::new(World { servers: servers.clone(), places, consumers, has_merge, findings, started })
+        Arc::new(World {
+            servers: servers.clone(),
+            places,
+            consumers,
+            has_merge: servers.has_merge,
+            findings: Mutex::default(),
+            steps: Mutex::default(),
+            started: Instant::now(),
+        })
     }
 }
 
@@ -212,8 +229,10 @@ pub async fn live(servers: &Arc<Servers>, plan: &Plan) -> Ended {
         }
     });
     act(&world, plan, &mut ended).await;
+    let acted = Instant::now();
     put_in_order(&world, plan).await;
     let is_drained = drain(&world).await;
+    ended.drained_after = acted.elapsed();
     watch.abort();
     let _ = watch.await;
     if !is_drained {
@@ -230,6 +249,7 @@ pub async fn live(servers: &Arc<Servers>, plan: &Plan) -> Ended {
     ended.entries = word.entries;
     word.findings.into_iter().for_each(|finding| world.found(finding));
     ended.findings = std::mem::take(&mut *world.findings.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    ended.steps = std::mem::take(&mut *world.steps.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
     drop((source, ledger));
     for place in &world.places {
         servers.drop_database(place.server, &place.database).await;

@@ -31,11 +31,22 @@ pub struct Author {
     next_key: u64,
     prepared: Vec<String>,
     transactions: u64,
+    /// New bills that are written again soon, and then never more: nothing mends what becomes of them.
+    recent: Vec<(usize, u64)>,
+    last_table: usize,
 }
 
 impl Author {
     pub fn new(desk: usize, always_lazy: bool) -> Author {
-        Author { desk, always_lazy, next_key: 1000 * (desk as u64 + 1), prepared: Vec::new(), transactions: 0 }
+        Author {
+            desk,
+            always_lazy,
+            next_key: 1000 * (desk as u64 + 1),
+            prepared: Vec::new(),
+            transactions: 0,
+            recent: Vec::new(),
+            last_table: 0,
+        }
     }
 
     pub fn transaction(&mut self, random: &mut StdRng) -> Transaction {
@@ -45,6 +56,11 @@ impl Author {
             let end = ["COMMIT PREPARED", "ROLLBACK PREPARED"][usize::from(random.random_bool(0.3))];
             let statements = vec![Statement::Sql(format!("{end} '{name}'"))];
             return Transaction { begin: String::new(), statements, end: String::new() };
+        }
+        if random.random_bool(0.3)
+            && let Some((table, id)) = self.recent.pop()
+        {
+            return self.write_again(table, id, random);
         }
         let isolation = match random.random_range(0..12) {
             0 => " ISOLATION LEVEL REPEATABLE READ",
@@ -71,6 +87,40 @@ impl Author {
             _ => "COMMIT".into(),
         };
         Transaction { begin: format!("BEGIN{isolation}{lazy}"), statements, end }
+    }
+
+    /// A short transaction that writes one new bill.
+    pub fn new_bill(&mut self, random: &mut StdRng) -> Transaction {
+        self.next_key += 1;
+        self.last_table = random.random_range(0..TABLES.len());
+        let table = &TABLES[self.last_table];
+        let sql = upsert(table.name, self.next_key, &money_owed(random), "'cash'", random);
+        let begin = "BEGIN; SET LOCAL synchronous_commit = off".into();
+        Transaction { begin, statements: vec![Statement::Sql(sql)], end: "COMMIT".into() }
+    }
+
+    /// A new bill, and a change of it.
+    pub fn new_bill_twice(&mut self, random: &mut StdRng) -> [Transaction; 2] {
+        let first = self.new_bill(random);
+        let Table { name, amount, .. } = &TABLES[self.last_table];
+        let sql = format!("UPDATE {name} SET {amount} = {} WHERE id = {}", money_owed(random), self.next_key);
+        let again = Transaction { statements: vec![Statement::Sql(sql)], ..first.clone() };
+        [first, again]
+    }
+
+    /// A short transaction that changes a new bill once more, or deletes it.
+    fn write_again(&mut self, table: usize, id: u64, random: &mut StdRng) -> Transaction {
+        if random.random_bool(0.5) {
+            self.recent.push((table, id));
+        }
+        let Table { name, amount, mode, .. } = &TABLES[table];
+        let sql = match random.random_range(0..6) {
+            0 => format!("DELETE FROM {name} WHERE id = {id}"),
+            1 => format!("UPDATE {name} SET {mode} = {} WHERE id = {id}", payment(random)),
+            _ => format!("UPDATE {name} SET {amount} = {} WHERE id = {id}", money(random)),
+        };
+        let lazy = if self.always_lazy { "; SET LOCAL synchronous_commit = off" } else { "" };
+        Transaction { begin: format!("BEGIN{lazy}"), statements: vec![Statement::Sql(sql)], end: "COMMIT".into() }
     }
 
     fn write(&mut self, random: &mut StdRng, statements: &mut Vec<Statement>) {
@@ -102,12 +152,17 @@ impl Author {
     }
 
     fn bill(&mut self, random: &mut StdRng) -> String {
-        let table = &TABLES[random.random_range(0..TABLES.len())];
-        let Table { name, amount, mode, unmapped } = table;
+        let at = random.random_range(0..TABLES.len());
+        let Table { name, amount, mode, unmapped } = &TABLES[at];
         let (id, value, how) = (self.key(random), money(random), payment(random));
         let hot = random.random_range(1..9);
         match random.random_range(0..20) {
-            0..6 => upsert(name, id, &value, how, random),
+            0..6 => {
+                if id > 100 {
+                    self.recent.push((at, id));
+                }
+                upsert(name, id, &value, how, random)
+            }
             6..9 => format!("UPDATE {name} SET {amount} = {value} WHERE id = {hot}"),
             9 => format!("UPDATE {name} SET {mode} = {how} WHERE id = {hot}"),
             10 => format!("UPDATE {name} SET {unmapped} WHERE id = {hot}"),
@@ -218,7 +273,7 @@ fn upsert(name: &str, id: u64, value: &str, how: &str, random: &mut StdRng) -> S
     }
 }
 
-/// MERGE came with PostgreSQL 15; `{merge}` marks what an older server leaves out.
+/// MERGE came with PostgreSQL 15; on an older server it is left out.
 fn merge(name: &str, amount: &str, id: u64, value: &str) -> String {
     let (column, new) =
         if name == "consultation_invoices" { ("patient_id", "1") } else { ("invoice_number", "'MERGE'") };
