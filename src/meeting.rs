@@ -3,8 +3,8 @@
 //!
 //! A database that was restored has an old token; one that was copied or moved lives elsewhere; a second one under a used name,
 //! or another ledger, has no token in common. None of them is let in by guess: a person says `daybook rejoin`. A standby that was
-//! promoted has the token and lives in the same cluster, on a later timeline: it is let in, and every table is reconciled, for what
-//! the old primary committed last may never have reached it.
+//! promoted has the token and lives in the same cluster, on a later timeline: it is let in once nothing more is heard of the old
+//! primary, and every table is reconciled, for what that one committed last may never have come over.
 //!
 //! ```text
 //! source   token T              ── proposes N ──▶ T, N ─────────────── confirms ──▶ N
@@ -148,6 +148,12 @@ async fn change_over(
     };
     let parted = parted((!is_new).then_some(&ledgers), &ours, same_database);
     let is_promoted = parted == Some(Parted::Promoted);
+    if is_promoted && known.get("was_just_heard_of") {
+        return Err(Error::Unreachable(format!(
+            "source {source_name} of book {book} was promoted here, and its old primary is still at work or was seconds ago: waiting until \
+             nothing more is heard of it"
+        )));
+    }
     if let Some(parted) = parted.filter(|_| !is_promoted) {
         let database: Option<String> = known.get("database_name");
         return Err(Error::Strangers(format!(

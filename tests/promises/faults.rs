@@ -245,6 +245,12 @@ async fn a_read_only_standby_is_waited_for_until_it_is_promoted_and_then_all_is_
         .expect("notes");
     let timeline = "SELECT timeline::int FROM ledger.sources";
     until(&ledger.admin(&books).await, timeline, "1").await;
+    until(
+        &ledger.admin(&books).await,
+        "SELECT reported_at > clock_timestamp() - interval '5 seconds' FROM ledger.sources",
+        "true",
+    )
+    .await;
     let lose = "ALTER TABLE lab_bills DISABLE TRIGGER ALL; DELETE FROM lab_bills USING lost WHERE lab_bills.id = lost.id;
                 ALTER TABLE lab_bills ENABLE ALWAYS TRIGGER daybook_capture, ENABLE ALWAYS TRIGGER daybook_capture_truncate;
                 SELECT setval(pg_get_serial_sequence('daybook.sync_queue', 'seq'), 1)";
@@ -267,6 +273,7 @@ async fn a_read_only_standby_is_waited_for_until_it_is_promoted_and_then_all_is_
     let (code, said) = running.stop();
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("is a standby and takes no writes: waiting until it is promoted"), "{said}");
+    assert!(said.contains("its old primary is still at work or was seconds ago"), "a clone would be told so: {said}");
     assert!(said.contains("was promoted: `daybook run` has every table reconciled"), "{said}");
 }
 
