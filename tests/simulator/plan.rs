@@ -288,7 +288,7 @@ fn fault(shape: &Shape, random: &mut StdRng) -> Fault {
     let side = if random.random_bool(0.5) { Side::Source } else { Side::Ledger };
     let process = random.random_range(0..shape.workers.len());
     let ms = random.random_range(20..900);
-    match random.random_range(0..24) {
+    match random.random_range(0..27) {
         0..3 => Fault::KillConsumer { process },
         3..5 => Fault::StopConsumer { process, ms },
         5..8 => Fault::CrashServer { side, ms: ms / 3 },
@@ -314,7 +314,8 @@ fn fault(shape: &Shape, random: &mut StdRng) -> Fault {
             Fault::LockTable { side, table, ms }
         }
         21 => Fault::FullDisk { side, ms },
-        _ => Fault::Delay { side, each: 60, ms: 2 * ms },
+        22..24 => Fault::Delay { side, each: 60, ms: 2 * ms },
+        _ => Fault::KillConsumer { process },
     }
 }
 

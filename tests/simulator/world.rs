@@ -1,7 +1,8 @@
 //! The world of a plan: two servers for all plans, databases, proxies and processes for each.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -111,7 +112,7 @@ async fn make_template(server: &PrivateServer, admin: &Client) -> Vec<(String, S
     rules
 }
 
-fn url(directory: &std::path::Path, user: &str, database: &str) -> String {
+fn url(directory: &Path, user: &str, database: &str) -> String {
     format!("host={} user={user} dbname={database} application_name=clinic connect_timeout=5", directory.display())
 }
 
@@ -182,7 +183,7 @@ impl World {
         tokio::time::sleep_until((self.started + Duration::from_millis(at)).into()).await;
     }
 
-    async fn new(servers: &Arc<Servers>, plan: &Plan, directory: &std::path::Path) -> Arc<World> {
+    async fn new(servers: &Arc<Servers>, plan: &Plan, directory: &Path) -> Arc<World> {
         let source = servers.create_database(0).await;
         let (server, ledger) = match plan.shape.two_clusters {
             true => (1, servers.create_database(1).await),
@@ -216,7 +217,7 @@ impl World {
 
 /// Lets a plan happen, from an empty clinic to the oracle's word.
 pub async fn live(servers: &Arc<Servers>, plan: &Plan) -> Ended {
-    let directory = Directory::new();
+    let directory = Directory::new(&servers.directories[0]);
     let world = World::new(servers, plan, &directory.0).await;
     let mut ended = Ended::default();
     let watch = tokio::spawn({
@@ -332,14 +333,16 @@ async fn drain(world: &World) -> bool {
     oracle::drained(&source, &ledger, DRAIN_MAX).await
 }
 
-/// A directory for the processes' logs, which is gone afterwards.
+/// A directory for the processes' logs. It lies in that of the first server, which is gone afterwards whatever happens.
 struct Directory(PathBuf);
 
 impl Directory {
-    fn new() -> Directory {
-        let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos();
-        let path = std::env::temp_dir().join(format!("daybook-simulator-{}-{nanos}", std::process::id()));
+    fn new(server: &Path) -> Directory {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let path = server.join(format!("logs_{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        let owner = std::fs::metadata(server).expect("is there");
         std::fs::create_dir(&path).expect("makes a directory");
+        std::os::unix::fs::chown(&path, Some(owner.uid()), Some(owner.gid())).expect("gives it to the server's user");
         Directory(path)
     }
 }
