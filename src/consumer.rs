@@ -99,7 +99,9 @@ async fn run_once(options: Databases, mut shutdown: Pin<&mut impl Future<Output 
         }
     }
     let finished = crew.finish().await;
-    housekeeper.keep_house(finished).await?;
+    if let Err(error) = housekeeper.keep_house(finished).await {
+        tracing::warn!("housekeeping: {error}"); // it ends all the same
+    }
     housekeeper.leave().await;
     tracing::info!("ended, after the batches under way");
     Ok(())
