@@ -277,6 +277,52 @@ async fn a_read_only_standby_is_waited_for_until_it_is_promoted_and_then_all_is_
     assert!(said.contains("was promoted: `daybook run` has every table reconciled"), "{said}");
 }
 
+/// The files of a server as they were, as from last night's copy.
+fn set_back(cluster: &mut Cluster, backup: &std::path::Path) {
+    cluster.server.stop().expect("stops");
+    let data = cluster.server.directory().join("data");
+    std::fs::remove_dir_all(&data).expect("is lost");
+    copy(backup, &data);
+    cluster.server.start_again().expect("starts");
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    let copied = std::process::Command::new("cp").arg("--archive").args([from, to]).status().expect("runs");
+    assert!(copied.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_or_a_ledger_that_is_set_back_to_a_backup_is_recognised_and_a_full_pass_makes_them_agree() {
+    let (mut source, mut ledger, database, books) = clinic_of_its_own().await;
+    let bills = "INSERT INTO lab_bills (amount, invoice_number) SELECT g, 'A' FROM generate_series(1, 20) AS g;
+                 UPDATE lab_bills SET amount = amount + 1 WHERE id % 3 = 0; DELETE FROM lab_bills WHERE id % 7 = 0;
+                 UPDATE lab_bills SET payment_mode = 'card' WHERE id % 5 = 0";
+    for of_source in [true, false] {
+        let clinic = Clinic::of(&source, &database, &ledger, &books).await;
+        clinic.write(bills).await;
+        clinic.drain().await;
+        let set_back_one = if of_source { &mut source } else { &mut ledger };
+        let backup = set_back_one.server.directory().join("backup");
+        set_back_one.server.stop().expect("stops");
+        copy(&set_back_one.server.directory().join("data"), &backup);
+        set_back_one.server.start_again().expect("starts");
+        let clinic = Clinic::of(&source, &database, &ledger, &books).await;
+        clinic.write(bills).await;
+        clinic.drain().await;
+        set_back(if of_source { &mut source } else { &mut ledger }, &backup);
+        let clinic = Clinic::of(&source, &database, &ledger, &books).await;
+        clinic.write(&bills.replace("SELECT g,", "SELECT g + 100,")).await;
+        let told =
+            daybook::consumer::drain(clinic.options(1), Duration::from_secs(20)).await.expect_err("is recognised");
+        assert!(told.to_string().contains("daybook rejoin"), "{told}");
+        let before = clinic.ledger_text(ENTRIES).await;
+        daybook::meeting::rejoin(&clinic.source, &clinic.ledger, "set back to last night").await.expect("rejoins");
+        clinic.drain().await;
+        clinic.assert_ledger_equals_bills().await;
+        assert_ne!(clinic.ledger_text(ENTRIES).await, before);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_password_and_too_many_connections_are_waited_for() {
     let (source, ledger, database, books) = clinic_of_its_own().await;

@@ -158,7 +158,8 @@ impl Clinic {
         Clinic::of(cluster, &database, cluster, &database).await
     }
 
-    async fn of(cluster: &Cluster, database: &str, elsewhere: &Cluster, ledger: &str) -> Clinic {
+    /// Sessions with databases that are there already.
+    pub async fn of(cluster: &Cluster, database: &str, elsewhere: &Cluster, ledger: &str) -> Clinic {
         let dba = cluster.admin(database).await;
         Clinic {
             source: cluster.config("postgres", database),
