@@ -55,6 +55,13 @@ pub fn parse_url(side: Side, url: &str) -> Result<Address> {
     }
     let is_local = !config.get_hosts().is_empty() && config.get_hosts().iter().all(|h| matches!(h, Host::Unix(_)));
     let refused = |why: String| Error::Usage(format!("the {} URL: {why}", side.name()));
+    if config.get_ssl_mode() != SslMode::Prefer {
+        // What we did not take out would lose its meaning below.
+        return Err(Error::Usage(format!(
+            "the {} URL says sslmode where it cannot be read: write ? and @ in the password as %3F and %40",
+            side.name()
+        )));
+    }
     let tls = match is_local {
         true => Wanted::default(),
         false => wanted(&parameters).map_err(refused)?,
@@ -85,11 +92,13 @@ fn is_for_tls(key: &str) -> bool {
     ["sslmode", "sslrootcert", "sslcert", "sslkey"].contains(&key)
 }
 
-/// Takes the parameters for TLS out of a URL.
+/// Takes the parameters for TLS out of a URL. A question mark before the end of user and password is part of these.
 fn split_url(url: &str) -> Option<(String, Vec<Parameter>)> {
-    let Some((address, query)) = url.split_once('?') else {
+    let credentials = url.find('@').unwrap_or_default();
+    let Some(query) = url[credentials..].find('?').map(|at| credentials + at) else {
         return Some((url.to_string(), Vec::new()));
     };
+    let (address, query) = (&url[..query], &url[query + 1..]);
     let (mut rest, mut ours) = (Vec::new(), Vec::new());
     for pair in query.split('&') {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -141,8 +150,15 @@ fn split_pairs(pairs: &str) -> Option<(String, Vec<Parameter>)> {
 fn wanted(parameters: &[Parameter]) -> Result<Wanted, String> {
     let value = |key: &str| parameters.iter().rev().find(|(k, _)| k == key).map(|(_, value)| value.as_str());
     let file = |key: &str| value(key).filter(|path| !path.is_empty()).map(PathBuf::from);
-    let root = file("sslrootcert").filter(|path| path.as_os_str() != "system");
-    let (mode, trust) = match value("sslmode").unwrap_or("prefer") {
+    let of_system = value("sslrootcert") == Some("system");
+    let root = file("sslrootcert").filter(|_| !of_system);
+    let default = if of_system { "verify-full" } else { "prefer" };
+    let (mode, trust) = match value("sslmode").unwrap_or(default) {
+        weaker if of_system && weaker != "verify-full" => {
+            return Err(format!(
+                "sslrootcert=system trusts many authorities, and goes with sslmode=verify-full only, not {weaker}"
+            ));
+        }
         "disable" => (SslMode::Disable, Trust::Anybody),
         "allow" | "prefer" => (SslMode::Prefer, Trust::Anybody),
         "require" if root.is_none() => (SslMode::Require, Trust::Anybody),
@@ -187,6 +203,9 @@ mod tests {
         let pairs = r"host=db sslrootcert = '/etc/it\'s here.crt' password='a b' sslmode=verify-ca user=u";
         let expected = parameters(&[("sslrootcert", "/etc/it's here.crt"), ("sslmode", "verify-ca")]);
         assert_eq!(split_pairs(pairs), Some((" host=db password='a b' user=u".into(), expected)));
+        let question = "postgresql://u:p?w@db/clinic?sslmode=require";
+        let expected = parameters(&[("sslmode", "require")]);
+        assert_eq!(split_url(question), Some(("postgresql://u:p?w@db/clinic?".into(), expected)));
         assert_eq!(split_pairs("nonsense"), None);
         assert_eq!(split_pairs("host=''"), Some((" host=''".into(), Vec::new())));
     }
@@ -205,8 +224,17 @@ mod tests {
         assert_eq!(of(&with_root), Ok((SslMode::Require, Trust::Authority)), "as libpq does");
         assert_eq!(of(&[("sslmode", "verify-ca")]), Ok((SslMode::Require, Trust::Authority)));
         assert_eq!(of(&[("sslmode", "verify-full")]), Ok((SslMode::Require, Trust::AuthorityAndName)));
+        assert_eq!(of(&[("sslrootcert", "system")]), Ok((SslMode::Require, Trust::AuthorityAndName)), "as libpq does");
+        assert!(of(&[("sslrootcert", "system"), ("sslmode", "require")]).unwrap_err().contains("verify-full only"));
         assert!(of(&[("sslmode", "verify")]).unwrap_err().contains("none of disable"));
         assert!(of(&[("sslcert", "/c.crt")]).unwrap_err().contains("go together"));
+    }
+
+    #[test]
+    fn an_sslmode_that_is_hidden_from_us_is_refused_and_not_ignored() {
+        let hidden = parse_url(Side::Source, "postgresql://u@db/clinic?ssl%6Dode=require");
+        let message = hidden.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(message.contains("says sslmode where it cannot be read"), "{message}");
     }
 
     #[test]

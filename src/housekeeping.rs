@@ -169,7 +169,7 @@ impl Housekeeper {
             return Ok(());
         }
         self.partitions_tried = Some(Instant::now());
-        let left = self.session.query_one("SELECT daybook.keep_partitions($1)", &[&today]).await;
+        let left = self.session.query_one("SELECT daybook.keep_partitions()", &[]).await;
         if left.doing("keeping partitions")?.get::<_, i32>(0) == 0 {
             (self.partitions_kept_on, self.partitions_tried) = (Some(today), None);
         }

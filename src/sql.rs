@@ -34,6 +34,7 @@ statements! {
     QUEUE_IS_FULL = "queue_is_full.sql",
     KEEP_PROGRESS = "keep_progress.sql",
     RECONCILED = "reconciled.sql",
+    CONTRADICTED_WORDS = "contradicted_words.sql",
     QUEUED_EVENTS = "queued_events.sql",
     MEETING_OF_SOURCE = "meeting_of_source.sql",
     PROPOSE_TOKEN = "propose_token.sql",

@@ -18,7 +18,7 @@ pub async fn run(sources: Vec<Databases>, shutdown: impl Future<Output = ()>) ->
             let _ = stopped.wait_for(|stop| *stop).await;
         }))
     });
-    let mut ended = futures_util::future::try_join_all(runs.collect::<Vec<_>>());
+    let mut ended = futures_util::future::join_all(runs.collect::<Vec<_>>());
     let ended = tokio::select! {
         ended = &mut ended => ended,
         () = shutdown => {
@@ -26,8 +26,8 @@ pub async fn run(sources: Vec<Databases>, shutdown: impl Future<Output = ()>) ->
             ended.await
         }
     };
-    let ended = ended.map_err(|error| Error::Unexpected(format!("a source's task ended by itself: {error}")))?;
-    ended.into_iter().collect()
+    let by_itself = |error| Error::Unexpected(format!("a source's task ended by itself: {error}"));
+    ended.into_iter().map(|ended| ended.map_err(by_itself).and_then(|ended| ended)).collect()
 }
 
 /// Drains each source, all at once; returns how each ended, in the order given.

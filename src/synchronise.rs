@@ -286,6 +286,7 @@ impl Worker {
                 read => read.map_err(Failure::of_the_table)?,
             },
         };
+        let contradicted = self.contradicted(reference_type, words).await?;
         self.make_durable().await?;
         crash_point("after_read");
 
@@ -313,7 +314,10 @@ impl Worker {
         for (((status, found), judgement), seqs) in statuses.iter_mut().zip(&found).zip(judgements).zip(bills.values())
         {
             let before = status.clone();
-            let word = words.get(status.reference_id.as_str()).copied().unwrap_or_default();
+            let word = match contradicted.contains(&status.reference_id) {
+                true => Word::Changed,
+                false => words.get(status.reference_id.as_str()).copied().unwrap_or_default(),
+            };
             take(status, found, &judgement, word, &mut ids, &mut postings, reference_type);
             finished.extend(outcomes(&judgement, &before, status, found.cause.seq, seqs, &posted));
             if judgement.changes(&before) {
@@ -329,6 +333,17 @@ impl Worker {
         self.ledger.commit().await.doing("committing on the ledger")?;
         crash_point("after_ledger_commit");
         Ok(Told { letters, alerts: self.alerts_for(reference_type, &changed) })
+    }
+
+    /// The bills that an operator has resolved, and that were changed or parked anew beside it.
+    async fn contradicted(&self, reference_type: &str, words: &HashMap<&str, Word>) -> Result<HashSet<String>> {
+        let resolved = words.iter().filter(|(_, word)| **word == Word::Resolved);
+        let resolved: Vec<&str> = resolved.map(|(reference_id, _)| *reference_id).collect();
+        if resolved.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let rows = self.source.query(sql::CONTRADICTED_WORDS, &[&reference_type, &resolved]).await;
+        Ok(rows.doing("looking what speaks against a word")?.iter().map(|row| row.get(0)).collect())
     }
 
     /// Rows that are gone by the hundred are rather an archive job or a lost partition than that many cancelled bills: where

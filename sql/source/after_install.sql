@@ -7,7 +7,7 @@ BEGIN
     EXCEPTION WHEN unique_violation THEN
         NULL; -- Another installation in this cluster granted it just now.
     END;
-    PERFORM daybook.keep_partitions(current_date);
+    PERFORM daybook.keep_partitions();
     PERFORM daybook.write_capture_function(relation) FROM daybook.sync_source;
 END
 $after$;

@@ -1,6 +1,7 @@
 //! Parked bills: listed, shown, tried again, and resolved with a note, down to the closing of a month.
 
 use crate::command_line::{run, url};
+use crate::faults::{Running, until};
 use crate::harness::{Clinic, Cluster, refused};
 use crate::rules::{done, fails};
 
@@ -255,4 +256,40 @@ async fn a_reader_lists_and_shows_parked_bills_and_only_an_owner_decides() {
     ] {
         fails(&arguments, &url, 3, "member of daybook_owner");
     }
+}
+
+/// The worker that holds the operator's word is slow; another one parks the bill anew, for a change that came after the word.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_workers_word_does_not_silence_a_bill_that_was_changed_after_it() {
+    let clinic = Clinic::new().await;
+    clinic.configure("table_retry_seconds", "0.1").await;
+    let bills = "INSERT INTO lab_bills (id, amount, payment_mode, invoice_number) VALUES (1, 10, 'cash', 'A'), (2, 20, 'barter', 'A')";
+    clinic.write(bills).await;
+    clinic.drain().await;
+    let hold = "BEGIN; SELECT FROM ledger.sync_master_status WHERE reference_id = '1' FOR UPDATE";
+    clinic.accountant.batch_execute(hold).await.expect("holds a bill");
+    let word =
+        "BEGIN; UPDATE lab_bills SET amount = 11 WHERE id = 1; SELECT daybook.resolve('LAB', '2', 'a gift'); COMMIT";
+    clinic.dba.batch_execute(word).await.expect("says so");
+    let url = url(&clinic);
+    let slow = Running::start(&url, &url, None);
+    let waits =
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    until(&clinic.dba, waits, "true").await;
+    clinic.write("UPDATE lab_bills SET amount = 500 WHERE id = 2").await;
+    // The word waits for its lock no longer than five seconds; where it gave up, all come together, which must end the same.
+    let parked_anew = "SELECT count(*) FROM daybook.sync_audit_log WHERE reference_id = '2' AND operation = 'update'";
+    for _ in 0..160 {
+        if clinic.text(parked_anew).await == "1" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    clinic.accountant.batch_execute("COMMIT").await.expect("lets go");
+    until(&clinic.dba, "SELECT count(*) FROM daybook.sync_queue", "0").await;
+    assert_eq!(slow.stop().0, Some(0));
+    let state = "SELECT state FROM ledger.sync_master_status WHERE reference_id = '2'";
+    assert_eq!(clinic.ledger_text(state).await, "parked");
+    let open = "SELECT count(*) FROM daybook.sync_dead_letter WHERE resolved_at IS NULL";
+    assert_eq!(clinic.text(open).await, "1");
 }

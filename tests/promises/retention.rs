@@ -9,12 +9,67 @@ use crate::rules::done;
 const PARTITIONS: &str = "SELECT string_agg(inhrelid::regclass::text, ' ' ORDER BY 1) FROM (SELECT inhrelid FROM pg_inherits
     WHERE inhparent IN ('daybook.sync_audit_log'::regclass, 'daybook.sync_health_figures'::regclass) ORDER BY inhrelid::regclass::text) AS p";
 
-/// As a consumer does each day; returns how much was left for later.
+/// What consumers have done each day; returns how much was left for later.
 async fn keep(clinic: &Clinic, day: &str) -> String {
+    clinic.text(&format!("SELECT daybook.keep_partitions_of('{day}')")).await
+}
+
+/// A text that PostgreSQL writes under one setting means another time under the next.
+#[tokio::test]
+async fn months_begin_at_midnight_utc_whatever_dates_look_like_in_the_database() {
+    let clinic = Clinic::new().await;
+    clinic.dba.batch_execute("SET DateStyle = 'SQL, DMY'; SET TimeZone = 'Asia/Kolkata'").await.expect("sets");
+    assert_eq!(of_day(&clinic, "2024-12-05").await, "0");
+    let bounds = "SELECT string_agg(pg_get_expr(c.relpartbound, c.oid), ' | ' ORDER BY relname) FROM pg_class AS c
+                  WHERE relname LIKE 'sync\\_audit\\_log\\_202%'";
+    clinic.dba.batch_execute("SET DateStyle = 'ISO'; SET TimeZone = 'UTC'").await.expect("sets");
+    let month = |from: &str, to: &str| format!("FOR VALUES FROM ('{from}-01 00:00:00+00') TO ('{to}-01 00:00:00+00')");
+    let expected = [month("2024-12", "2025-01"), month("2025-01", "2025-02"), month("2025-02", "2025-03")].join(" | ");
+    assert_eq!(clinic.text(bounds).await, expected);
+}
+
+#[tokio::test]
+async fn a_consumer_drops_by_the_servers_clock_and_can_name_no_day() {
+    let clinic = Clinic::new().await;
     clinic.dba.batch_execute("SET ROLE daybook_consumer").await.expect("is a consumer");
-    let left = clinic.text(&format!("SELECT daybook.keep_partitions('{day}')")).await;
-    clinic.dba.batch_execute("RESET ROLE").await.expect("is the DBA again");
-    left
+    let refusal = crate::harness::refused(&clinic.dba, "SELECT daybook.keep_partitions_of('2099-01-01')").await;
+    assert!(refusal.contains("permission denied"), "{refusal}");
+    assert_eq!(clinic.text("SELECT daybook.keep_partitions()").await, "0");
+}
+
+#[tokio::test]
+async fn a_month_that_somebodys_view_reads_is_told_of_and_keeps_no_other_from_its_turn() {
+    let clinic = Clinic::new().await;
+    of_day(&clinic, "2024-01-31").await;
+    let view = "CREATE VIEW public.report AS SELECT seq FROM daybook.sync_audit_log_2024_01";
+    clinic.dba.batch_execute(view).await.expect("reads a month");
+    assert_eq!(keep(&clinic, "2027-01-05").await, "0");
+    let months = "SELECT string_agg(right(relname, 7), ' ' ORDER BY relname) FROM pg_class WHERE relname LIKE 'sync\\_audit\\_log\\_20%' AND relkind = 'r'";
+    assert_eq!(clinic.text(months).await, "2024_01 2027_01 2027_02 2027_03");
+    let alert = "SELECT cause || ' ' || message FROM daybook.sync_alerts WHERE state = 'open' AND alert_type = 'RETENTION_STUCK'";
+    assert!(clinic.text(alert).await.starts_with("daybook partition sync_audit_log_2024_01 is past its retention"));
+    clinic.dba.batch_execute("DROP VIEW public.report").await.expect("drops");
+    keep(&clinic, "2027-01-06").await;
+    assert_eq!(clinic.text(months).await, "2027_01 2027_02 2027_03");
+    assert_eq!(clinic.text(alert).await, "");
+}
+
+/// Anybody may take an advisory lock, by any number.
+#[tokio::test]
+async fn no_lock_of_the_application_silences_alerts_or_keeps_partitions_from_being_made() {
+    let clinic = Clinic::new().await;
+    let locks = "SELECT pg_advisory_lock(hashtextextended(name, 0)) FROM unnest(ARRAY['daybook alerts', 'daybook partitions']) AS name";
+    clinic.write(locks).await;
+    clinic.write("INSERT INTO lab_bills (id, amount, invoice_number) VALUES (1, 10, 'A')").await;
+    clinic
+        .dba
+        .batch_execute(
+            "UPDATE daybook.sync_queue SET due_at = due_at - interval '1 hour'; SELECT daybook.look_for_alerts()",
+        )
+        .await
+        .expect("looks");
+    assert_eq!(clinic.text("SELECT alert_type FROM daybook.sync_alerts").await, "QUEUE_BACKUP");
+    assert_eq!(clinic.text("SELECT daybook.keep_partitions()").await, "0");
 }
 
 /// The partitions of a day, without those that were made when the clinic was.

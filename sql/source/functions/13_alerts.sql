@@ -106,7 +106,8 @@ DECLARE
     failed_syncs numeric;
     slack numeric;
 BEGIN
-    IF NOT pg_try_advisory_xact_lock(hashtextextended('daybook alerts', 0)) THEN
+    PERFORM FROM daybook.ledger_meeting FOR UPDATE SKIP LOCKED; -- no number that everybody could lock
+    IF NOT FOUND THEN
         RETURN;
     END IF;
     SELECT max(config_value) FILTER (WHERE config_key = 'source_name'),
@@ -176,8 +177,8 @@ $$;
 CREATE OR REPLACE FUNCTION daybook.measure_health() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF NOT pg_try_advisory_xact_lock(hashtextextended('daybook alerts', 0))
-       OR EXISTS (SELECT FROM daybook.sync_health_figures WHERE measured_at > clock_timestamp() - interval '58 seconds') THEN
+    PERFORM FROM daybook.ledger_meeting FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND OR EXISTS (SELECT FROM daybook.sync_health_figures WHERE measured_at > clock_timestamp() - interval '58 seconds') THEN
         RETURN;
     END IF;
     INSERT INTO daybook.sync_health_figures (source, processes_alive, queued, oldest_due_seconds, failed, parked, alerts_open, finished_count)

@@ -1,12 +1,15 @@
 -- Purpose: make the partitions of the audit log and of the figures for this month and the next two, and drop what is older than its
 --          retention. Only what is finished is ever dropped: no event of the queue, no open dead letter, no alert that is not resolved;
 --          and none that an operator resolved with a note, which says why a bill is not in the ledger.
--- Inputs: the day. Returns how much was left for another time. Called by install, and by consumers once a day.
+-- Inputs: the day, by the server's clock: a consumer's own may be wrong, and it has no right to name one. Returns how much was left for
+-- another time. keep_partitions is called by install, and by consumers once a day. What cannot be dropped, because somebody's view reads
+-- it, is alerted, and keeps nothing else from its turn.
 -- Touches: sync_audit_log and sync_health_figures; sync_dead_letter, sync_alerts. Making and dropping a partition takes ACCESS EXCLUSIVE
 -- on its table, behind which consumers and readers would queue: it is waited for as briefly as here, and else left.
 DROP FUNCTION IF EXISTS daybook.make_audit_log_partitions(date); -- that of an earlier version
-CREATE OR REPLACE FUNCTION daybook.keep_partitions(today date) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION daybook.keep_partitions_of(today date) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET DateStyle = iso, ymd SET TimeZone = utc AS $$
+-- Bounds are written into statements as texts, and read again: under one DateStyle and zone.
 DECLARE
     most_rows CONSTANT integer := 10000; -- deleted at once
     lock_timeout_before CONSTANT text := current_setting('lock_timeout');
@@ -15,8 +18,10 @@ DECLARE
     partition_name text;
     deleted bigint;
     unfinished integer := 0;
+    stuck text;
 BEGIN
-    IF NOT pg_try_advisory_xact_lock(hashtextextended('daybook partitions', 0)) THEN
+    PERFORM FROM daybook.ledger_meeting FOR UPDATE SKIP LOCKED; -- no number that everybody could lock
+    IF NOT FOUND THEN
         RETURN 1; -- another process is at it
     END IF;
     PERFORM set_config('lock_timeout', '200ms', true);
@@ -52,6 +57,7 @@ BEGIN
             EXCEPTION
                 WHEN duplicate_table THEN NULL;  -- another process made it
                 WHEN check_violation THEN NULL;  -- a month whose rows reached the default partition first is left there
+                WHEN invalid_object_definition THEN NULL; -- and one that overlaps what somebody made
                 WHEN lock_not_available THEN unfinished := unfinished + 1;
             END;
         END LOOP;
@@ -63,12 +69,25 @@ BEGIN
         LOOP
             BEGIN
                 EXECUTE format('DROP TABLE IF EXISTS daybook.%I', partition_name);
-            EXCEPTION WHEN lock_not_available THEN
-                unfinished := unfinished + 1;
+            EXCEPTION
+                WHEN lock_not_available THEN unfinished := unfinished + 1;
+                WHEN dependent_objects_still_exist THEN stuck := partition_name;
             END;
         END LOOP;
     END LOOP;
+    IF stuck IS NULL THEN
+        PERFORM daybook.resolve_alert('RETENTION_STUCK', 'daybook');
+    ELSE
+        PERFORM daybook.raise_alert('RETENTION_STUCK', 'daybook', 'warning', format(
+            'partition %s is past its retention and cannot be dropped: a view or another object depends on it. Drop that, or have it '
+            || 'read the whole table', stuck));
+    END IF;
     PERFORM set_config('lock_timeout', lock_timeout_before, true);
     RETURN unfinished;
 END
+$$;
+
+CREATE OR REPLACE FUNCTION daybook.keep_partitions() RETURNS integer
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT daybook.keep_partitions_of((clock_timestamp() AT TIME ZONE 'UTC')::date)
 $$;
