@@ -62,7 +62,7 @@ pub async fn connect_both(options: &Databases) -> Result<Both> {
 const LEDGER_UNREACHABLE: &str = "LEDGER_UNREACHABLE";
 const STRANGERS: &str = "STRANGERS";
 
-/// The two meet; who does not belong is alerted, and what kept them from meeting before is over.
+/// The two meet; who does not belong is alerted.
 pub async fn meet_again(source: &Session, ledger: &Session, settings: &Settings, same_database: bool) -> Result<()> {
     let name = &settings.source_name;
     if let Err(error) = meet(source, ledger, &settings.book, name, same_database).await {
@@ -71,8 +71,7 @@ pub async fn meet_again(source: &Session, ledger: &Session, settings: &Settings,
         }
         return Err(error);
     }
-    let over = "SELECT daybook.resolve_alert(alert_type, $1) FROM unnest($2::text[]) AS alert_type";
-    source.execute(over, &[name, &vec![STRANGERS, LEDGER_UNREACHABLE]]).await.doing("resolving an alert")?;
+    source.execute("SELECT daybook.resolve_alert($1, $2)", &[&STRANGERS, name]).await.doing("resolving an alert")?;
     Ok(())
 }
 

@@ -112,6 +112,7 @@ pub async fn drain(options: Databases, timeout: Duration) -> Result<Drained> {
     let started = Instant::now();
     let (mut crew, mut housekeeper) = Crew::start(options).await?;
     let mut next_housekeeping = Instant::now();
+    let mut pauses = pauses();
     if housekeeper.posting_is_paused().await? {
         tracing::warn!("posting is paused, so that nothing will be finished: `daybook resume`");
     }
@@ -126,6 +127,7 @@ pub async fn drain(options: Databases, timeout: Duration) -> Result<Drained> {
             Ok(false) => {}
             Err(error) => {
                 tracing::warn!("{error}");
+                tokio::time::sleep(pauses.next().unwrap_or(PAUSE_MAX)).await;
                 housekeeper.reconnect().await?;
             }
         }
@@ -201,9 +203,12 @@ async fn work(mut shared: Shared, index: usize) {
     while !*shared.stop.borrow() {
         match connect_worker(&shared.options).await {
             Ok((worker, settings)) => {
-                delays = pauses();
+                let connected = Instant::now();
                 if let Err(error) = consume(&mut shared, worker, settings, index).await {
                     tracing::warn!(worker = index, "connecting again after: {error}");
+                }
+                if connected.elapsed() > PAUSE_MAX {
+                    delays = pauses();
                 }
             }
             Err(error) => tracing::warn!(worker = index, "waiting: {error}"),
@@ -216,7 +221,7 @@ async fn work(mut shared: Shared, index: usize) {
 /// Goes from table to table until told to stop. Returns an error where the connections are to be made anew.
 async fn consume(shared: &mut Shared, mut worker: Worker, mut settings: Settings, index: usize) -> Result<()> {
     let mut held: HashMap<String, Instant> = HashMap::new(); // until when
-    let mut held_since: HashMap<String, Instant> = HashMap::new();
+    let mut held_since: HashMap<String, (Instant, Instant)> = HashMap::new(); // since when, and when last
     let mut settings_read = Instant::now();
     let mut sleep = POLL_INTERVAL_MIN;
     while !*shared.stop.borrow() {
@@ -228,6 +233,8 @@ async fn consume(shared: &mut Shared, mut worker: Worker, mut settings: Settings
         let due = worker.source.query(sql::DUE_REFERENCE_TYPES, &[]).await.doing("looking for due events")?;
         let mut due: Vec<String> = due.iter().map(|row| row.get(0)).collect();
         held.retain(|_, until| *until > Instant::now());
+        // Whoever was not held again since has been served by another worker, or had nothing to do.
+        held_since.retain(|_, (_, last)| last.elapsed() < HELD_UNALERTED_MAX);
         due.retain(|reference_type| !held.contains_key(reference_type));
         let tables = due.len();
         if tables > 0 {
@@ -245,7 +252,9 @@ async fn consume(shared: &mut Shared, mut worker: Worker, mut settings: Settings
                     events += done;
                 }
                 Step::Hold(why) => {
-                    let since = *held_since.entry(reference_type.clone()).or_insert_with(Instant::now);
+                    let now = Instant::now();
+                    let (since, last) = held_since.entry(reference_type.clone()).or_insert((now, now));
+                    *last = now;
                     if since.elapsed() >= HELD_UNALERTED_MAX {
                         raise_table_alert(&worker, &reference_type, &why).await;
                     }

@@ -7,6 +7,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::task::AbortHandle;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
@@ -41,6 +43,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often the server is told that the process behind an open transaction is alive. One that is silent for
 /// `idle_in_transaction_session_timeout`, because it was stopped or its network is gone, loses its locks.
 const SIGN_OF_LIFE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// So many signs of life may be on their way.
+const SIGNS_OF_LIFE_MAX: usize = 100;
 
 /// How much longer than its own time limit a statement may take until its answer is here; after that the network has swallowed it.
 const ANSWER_DELAY_MAX: Duration = Duration::from_secs(5);
@@ -178,12 +183,22 @@ impl Session {
         self.answered(self.client.batch_execute(sql)).await
     }
 
-    /// Tells the server again and again that this process is alive, so that it keeps an open transaction. Never ends; to be dropped.
+    /// Tells the server again and again that this process is alive, so that it keeps an open transaction. No answer is waited for:
+    /// on a slow link it stands behind a result that is on its way, while the server has long been idle. Never ends; to be dropped.
     pub async fn keep_alive(&self) -> Infallible {
+        let mut signs = FuturesUnordered::new();
         loop {
-            tokio::time::sleep(SIGN_OF_LIFE_INTERVAL).await;
-            if self.batch_execute("").await.is_err() {
-                std::future::pending::<()>().await; // whoever uses the session is told
+            tokio::select! {
+                () = tokio::time::sleep(SIGN_OF_LIFE_INTERVAL) => {
+                    if signs.len() < SIGNS_OF_LIFE_MAX {
+                        signs.push(self.batch_execute(""));
+                    }
+                }
+                Some(answer) = signs.next() => {
+                    if answer.is_err() {
+                        std::future::pending::<()>().await; // whoever uses the session is told
+                    }
+                }
             }
         }
     }

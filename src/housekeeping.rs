@@ -153,6 +153,7 @@ impl Housekeeper {
             .execute(sql::REPORT_QUEUE, &[book, source_name, &queued, &examples, &highest.get::<_, i64>(2)])
             .await
             .doing("reporting the queue to the ledger")?;
+        self.session.execute(sql::RESOLVE_LEDGER_UNREACHABLE, &[source_name]).await.doing("resolving an alert")?;
         if self.met.elapsed() >= MEETING_INTERVAL {
             self.meet().await?;
         }

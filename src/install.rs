@@ -37,6 +37,7 @@ const SOURCE_MIGRATIONS: &[SqlFile] = sql_files![
     "source/migrations/V14__alerts_and_retention.sql",
     "source/migrations/V15__statement_timeout.sql",
     "source/migrations/V16__sync_health_figures.sql",
+    "source/migrations/V17__ledger_place.sql",
 ];
 
 const SOURCE_FUNCTIONS: &[SqlFile] = sql_files![
@@ -58,7 +59,7 @@ const SOURCE_FUNCTIONS: &[SqlFile] = sql_files![
     "source/functions/14_partitions.sql",
     "source/functions/15_guard_configuration.sql",
     "source/functions/16_pause.sql",
-    "source/functions/17_number_events_above.sql",
+    "source/functions/17_begin_numbers_anew.sql",
     "source/functions/99_privileges.sql",
 ];
 
@@ -86,6 +87,7 @@ const LEDGER_FUNCTIONS: &[SqlFile] = sql_files![
     "ledger/functions/06_guards.sql",
     "ledger/functions/07_periods.sql",
     "ledger/functions/08_apply_rule.sql",
+    "ledger/functions/09_pass_entry_ids.sql",
     "ledger/functions/99_privileges.sql",
 ];
 

@@ -37,6 +37,7 @@ pub async fn meet(
         }
         Err(error) => {
             ledger.rollback().await.doing("parting from the ledger")?;
+            source.rollback().await.doing("parting from the ledger")?;
             Err(error)
         }
     }
@@ -52,6 +53,8 @@ pub struct Known {
     pub place: Place,
     /// Number of the source's last event.
     pub highest_seq: i64,
+    /// Where the ledger lives now.
+    pub own_place: Place,
 }
 
 /// What the source keeps of its ledger, and where it lives now.
@@ -61,6 +64,8 @@ pub struct Here {
     pub proposed: Option<String>,
     pub place: Place,
     pub highest_seq: i64,
+    /// Where the ledger lived at their last meeting.
+    pub ledger_place: Place,
 }
 
 /// Why source and ledger do not belong together.
@@ -70,8 +75,34 @@ pub enum Parted {
     OtherToken,
     OlderSource,
     OtherPlace,
-    /// Parted only from what the old primary did not hand on: it goes on by itself.
+    OtherLedger,
+    /// Parted only from what an old primary did not hand on, of the source, the ledger, or both: it goes on by itself.
+    Promoted {
+        source: bool,
+        ledger: bool,
+    },
+}
+
+/// What a later look at a place tells.
+#[derive(PartialEq, Eq)]
+enum Moved {
+    No,
+    /// The same database on a later timeline.
     Promoted,
+    Elsewhere,
+}
+
+fn moved(before: &Place, now: &Place) -> Moved {
+    match (before, now) {
+        ((None, ..), _) => Moved::No, // nothing is known of before
+        _ if before == now => Moved::No,
+        ((cluster, database, Some(timeline)), (cluster_now, database_now, Some(timeline_now)))
+            if (cluster, database) == (cluster_now, database_now) && timeline_now > timeline =>
+        {
+            Moved::Promoted // a timeline is eight hexadecimal digits
+        }
+        _ => Moved::Elsewhere,
+    }
 }
 
 /// Whether the two are no longer those that knew each other. `known`: `None` where the ledger has never heard of the source.
@@ -82,19 +113,22 @@ pub fn parted(known: Option<&Known>, here: &Here, same_database: bool) -> Option
     if known.token.is_some() && known.token != here.token && known.token != here.proposed {
         return Some(Parted::OtherToken);
     }
-    let (cluster, database, timeline) = &known.place;
-    if !same_database
-        && timeline.is_some()
-        && (cluster, database) == (&here.place.0, &here.place.1)
-        && here.place.2 > *timeline
-    // eight hexadecimal digits
-    {
-        return Some(Parted::Promoted);
-    }
-    if known.highest_seq > here.highest_seq {
+    let unmoved = (Moved::No, Moved::No);
+    let (source, ledger) = match same_database {
+        true => unmoved,
+        false => (moved(&known.place, &here.place), moved(&here.ledger_place, &known.own_place)),
+    };
+    if known.highest_seq > here.highest_seq && source != Moved::Promoted {
         return Some(Parted::OlderSource);
     }
-    (!same_database && known.place.0.is_some() && known.place != here.place).then_some(Parted::OtherPlace)
+    match (source, ledger) {
+        (Moved::Elsewhere, _) => Some(Parted::OtherPlace),
+        (_, Moved::Elsewhere) => Some(Parted::OtherLedger),
+        (Moved::No, Moved::No) => None,
+        (source, ledger) => {
+            Some(Parted::Promoted { source: source == Moved::Promoted, ledger: ledger == Moved::Promoted })
+        }
+    }
 }
 
 impl Parted {
@@ -117,8 +151,13 @@ impl Parted {
                 "source {source_name} of book {book} is known to live in another database than this one: this is a copy of it, \
                  or it was moved or restored."
             ),
-            Parted::Promoted => format!(
-                "source {source_name} of book {book} was promoted: `daybook run` has every table reconciled, and goes on."
+            Parted::OtherLedger => format!(
+                "source {source_name} of book {book} has met its ledger in another database than this one: the ledger was moved, copied or \
+                 restored."
+            ),
+            Parted::Promoted { source, .. } => format!(
+                "{} source {source_name} of book {book} was promoted: `daybook run` has every table reconciled, and goes on.",
+                if source { "the server of" } else { "the server of the ledger of" }
             ),
         }
     }
@@ -135,31 +174,55 @@ async fn change_over(
     let is_new = ledger.execute(sql::REGISTER_SOURCE, &[&book, &source_name]).await.doing(doing)? == 1;
     let known = ledger.query_one(sql::LOCK_SOURCE, &[&book, &source_name]).await.doing(doing)?;
     let here = source.query_one(sql::MEETING_OF_SOURCE, &[]).await.doing(doing)?;
-    let place = |row: &tokio_postgres::Row| -> Place {
-        (row.get("system_identifier"), row.get("database_oid"), row.get("timeline"))
+    let place = |row: &tokio_postgres::Row, of: &str| -> Place {
+        let column = |name: &str| format!("{of}{name}");
+        (
+            row.get(column("system_identifier").as_str()),
+            row.get(column("database_oid").as_str()),
+            row.get(column("timeline").as_str()),
+        )
     };
     let token: Option<String> = known.get("token");
-    let ledgers = Known { token: token.clone(), place: place(&known), highest_seq: known.get("highest_seq") };
+    let ledgers = Known {
+        token: token.clone(),
+        place: place(&known, ""),
+        highest_seq: known.get("highest_seq"),
+        own_place: place(&known, "own_"),
+    };
     let ours = Here {
         token: here.get("token"),
         proposed: here.get("proposed"),
-        place: place(&here),
+        place: place(&here, ""),
         highest_seq: here.get("highest_seq"),
+        ledger_place: place(&here, "ledger_"),
     };
     let parted = parted((!is_new).then_some(&ledgers), &ours, same_database);
-    let is_promoted = parted == Some(Parted::Promoted);
-    if is_promoted && known.get("was_just_heard_of") {
+    // A source that nobody consumed from lately may have been copied meanwhile: that is no failover.
+    let is_recent: bool = known.get("has_met_lately");
+    let goes_on = |parted: &Parted| match parted {
+        Parted::Promoted { source, .. } => is_recent || !source,
+        _ => false,
+    };
+    let promoted = parted.filter(goes_on);
+    if let Some(Parted::Promoted { source: true, .. }) = promoted
+        && known.get("was_just_heard_of")
+    {
         return Err(Error::Unreachable(format!(
             "source {source_name} of book {book} was promoted here, and its old primary is still at work or was seconds ago: waiting until \
              nothing more is heard of it"
         )));
     }
-    if let Some(parted) = parted.filter(|_| !is_promoted) {
+    if let (Some(parted), None) = (parted, promoted) {
         let database: Option<String> = known.get("database_name");
         return Err(Error::Strangers(format!(
             "{} If it is the same source all the same: `daybook rejoin --reason ...`, which has every table reconciled. Nothing is \
              posted until then",
-            parted.explain(book, source_name, &database.unwrap_or_default())
+            match parted {
+                Parted::Promoted { .. } => format!(
+                    "source {source_name} of book {book} was promoted, and has not met its ledger for an hour: it may be a copy."
+                ),
+                parted => parted.explain(book, source_name, &database.unwrap_or_default()),
+            }
         )));
     }
 
@@ -167,13 +230,19 @@ async fn change_over(
     source.begin().await.doing(doing)?;
     // Durable before the ledger changes over, or a crash would part the two.
     source.batch_execute("SET LOCAL synchronous_commit = on").await.doing(doing)?;
-    source.execute(sql::PROPOSE_TOKEN, &[&token, &next]).await.doing(doing)?;
-    if is_promoted {
+    let (cluster, database, timeline) = &ledgers.own_place;
+    source.execute(sql::PROPOSE_TOKEN, &[&token, &next, cluster, database, timeline]).await.doing(doing)?;
+    if let Some(promoted) = promoted {
         // Before the ledger changes over: where a crash comes between, it is done twice rather than never.
         let seen: i64 = ledger.query_one(sql::HIGHEST_SEEN, &[&book, &source_name]).await.doing(doing)?.get(0);
-        source.execute("SELECT daybook.number_events_above($1)", &[&seen]).await.doing(doing)?;
+        source.execute("SELECT daybook.begin_numbers_anew($1)", &[&seen]).await.doing(doing)?;
         source.execute(sql::RECONCILE_PROMOTED, &[]).await.doing(doing)?;
-        tracing::warn!("{}", Parted::Promoted.explain(book, source_name, ""));
+        let told: i64 = source.query_one(sql::HIGHEST_ENTRY_TOLD, &[]).await.doing(doing)?.get(0);
+        ledger.execute("SELECT ledger.pass_entry_ids($1)", &[&told]).await.doing(doing)?;
+        let told = promoted.explain(book, source_name, "");
+        let alert = "SELECT daybook.raise_alert('PROMOTED', $1, 'warning', $2)";
+        source.execute(alert, &[&source_name, &told]).await.doing(doing)?;
+        tracing::warn!("{told}");
     }
     source.commit().await.doing(doing)?;
     let (system_identifier, database_oid, timeline) = ours.place;
@@ -181,8 +250,13 @@ async fn change_over(
     let parameters: crate::database::Parameters<'_> =
         &[&book, &source_name, &next, &system_identifier, &database_oid, &timeline, &database_name];
     ledger.execute(sql::KEEP_TOKEN, parameters).await.doing(doing)?;
-    if is_promoted {
-        ledger.execute(sql::NOTE_PROMOTION, &[&book, &source_name, &timeline]).await.doing(doing)?;
+    if let Some(Parted::Promoted { source, ledger: of_ledger }) = promoted {
+        let whose = [(source, "the source", &timeline), (of_ledger, "the ledger", &ledgers.own_place.2)];
+        let whose = whose.iter().filter(|(was, ..)| *was).map(|(_, who, timeline)| {
+            format!("{who} was promoted to timeline {}", timeline.as_deref().unwrap_or_default())
+        });
+        let because = whose.collect::<Vec<_>>().join(", ");
+        ledger.execute(sql::NOTE_PROMOTION, &[&book, &source_name, &because]).await.doing(doing)?;
     }
     Ok(next)
 }
@@ -210,6 +284,8 @@ pub async fn rejoin(source: &Address, ledger: &Address, reason: &str) -> Result<
     let highest =
         "SELECT coalesce(max(last_event_seq), 0) FROM ledger.sync_master_status WHERE book = $1 AND source = $2";
     let highest: i64 = ledger.query_one(highest, &[&book, &name]).await.map_err(refused(Side::Ledger))?.get(0);
+    let told: i64 = source.query_one(sql::HIGHEST_ENTRY_TOLD, &[]).await.map_err(refused(Side::Source))?.get(0);
+    ledger.execute("SELECT ledger.pass_entry_ids($1)", &[&told]).await.map_err(refused(Side::Ledger))?;
     let tables = source
         .query_one(include_str!("../sql/rejoin_source.sql"), &[&highest])
         .await
@@ -220,4 +296,53 @@ pub async fn rejoin(source: &Address, ledger: &Address, reason: &str) -> Result<
         .await
         .map_err(refused(Side::Ledger))?;
     Ok(tables)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(cluster: i64, timeline: &str) -> Place {
+        (Some(cluster), Some(16_384), Some(timeline.into()))
+    }
+
+    #[test]
+    fn only_a_later_timeline_of_the_same_database_goes_on_by_itself() {
+        let token = |token: &str| Some(token.to_string());
+        let known = |cluster: i64, timeline: &str| Known {
+            token: token("a"),
+            place: place(1, "00000001"),
+            highest_seq: 10,
+            own_place: place(cluster, timeline),
+        };
+        let here = |cluster: i64, timeline: &str| Here {
+            token: token("a"),
+            proposed: None,
+            place: place(cluster, timeline),
+            highest_seq: 10,
+            ledger_place: place(2, "00000002"),
+        };
+        let both = |source: (i64, &str), ledger: (i64, &str)| {
+            parted(Some(&known(ledger.0, ledger.1)), &here(source.0, source.1), false)
+        };
+        let ((source, ledger), later) = (((1, "00000001"), (2, "00000002")), "0000000A");
+        assert_eq!(both(source, ledger), None);
+        assert_eq!(both((1, later), ledger), Some(Parted::Promoted { source: true, ledger: false }));
+        assert_eq!(both(source, (2, later)), Some(Parted::Promoted { source: false, ledger: true }));
+        assert_eq!(both((1, later), (2, later)), Some(Parted::Promoted { source: true, ledger: true }));
+        assert_eq!(both((7, later), ledger), Some(Parted::OtherPlace));
+        assert_eq!(both(source, (7, later)), Some(Parted::OtherLedger));
+        assert_eq!(both(source, (2, "00000001")), Some(Parted::OtherLedger), "an earlier one was set back");
+        assert_eq!(both((1, later), (7, later)), Some(Parted::OtherLedger));
+
+        let older = Here { highest_seq: 9, ..here(1, "00000001") };
+        assert_eq!(parted(Some(&known(2, "00000002")), &older, false), Some(Parted::OlderSource));
+        let older = Here { highest_seq: 9, ..here(1, later) };
+        let promoted = Some(Parted::Promoted { source: true, ledger: false });
+        assert_eq!(parted(Some(&known(2, "00000002")), &older, false), promoted, "its standby lacked the last events");
+        let other = Here { token: token("b"), ..here(1, later) };
+        assert_eq!(parted(Some(&known(2, "00000002")), &other, false), Some(Parted::OtherToken));
+        assert_eq!(parted(Some(&known(7, later)), &here(7, later), true), None, "one database cannot be parted");
+        assert_eq!(parted(None, &here(1, later), false), Some(Parted::LedgerKnowsNone));
+    }
 }

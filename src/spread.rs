@@ -112,8 +112,6 @@ impl Worker {
     /// Enqueues the bills of the table that the ledger knows, to be synchronised only those that have no row; returns how many it
     /// knows.
     async fn enqueue_known_bills(&self, reference_type: &str, known: Known, operation: &str) -> Result<usize, Failure> {
-        // As long as this takes; the queue's events are locked, and no bill is.
-        self.source.batch_execute("SET LOCAL statement_timeout = 0").await.doing("lifting the time limit")?;
         let scope = Scope { book: &self.book, source: &self.source_name, reference_type };
         self.ledger.begin().await.doing("beginning on the ledger")?;
         ledger::wait_for_batches(&self.ledger, scope).await.map_err(Failure::of_the_table)?;

@@ -34,11 +34,13 @@ statements! {
     QUEUE_IS_FULL = "queue_is_full.sql",
     KEEP_PROGRESS = "keep_progress.sql",
     RECONCILED = "reconciled.sql",
+    RESOLVE_LEDGER_UNREACHABLE = "resolve_ledger_unreachable.sql",
     CONTRADICTED_WORDS = "contradicted_words.sql",
     QUEUED_EVENTS = "queued_events.sql",
     MEETING_OF_SOURCE = "meeting_of_source.sql",
     PROPOSE_TOKEN = "propose_token.sql",
     CONFIRM_TOKEN = "confirm_token.sql",
+    HIGHEST_ENTRY_TOLD = "highest_entry_told.sql",
     RECONCILE_PROMOTED = "reconcile_promoted.sql",
     // on the ledger
     END_UNHEARD_SESSIONS = "end_unheard_sessions.sql",

@@ -5,5 +5,6 @@ SELECT (SELECT system_identifier FROM pg_control_system()) AS system_identifier,
        (SELECT oid FROM pg_database WHERE datname = current_database()) AS database_oid,
        CASE WHEN pg_is_in_recovery() THEN '' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS timeline,
        current_database()::text AS database_name,
-       (SELECT last_value FROM daybook.sync_queue_seq_seq) AS highest_seq, token::text, proposed::text
+       (SELECT last_value FROM daybook.sync_queue_seq_seq) AS highest_seq, token::text, proposed::text,
+       ledger_system_identifier, ledger_database_oid, ledger_timeline
 FROM daybook.ledger_meeting

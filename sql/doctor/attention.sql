@@ -6,6 +6,9 @@ SELECT jsonb_build_object(
     'token', (SELECT token FROM daybook.ledger_meeting),
     'highest_seq', (SELECT last_value FROM daybook.sync_queue_seq_seq),
     'proposed', (SELECT proposed FROM daybook.ledger_meeting),
+    'ledger_system_identifier', (SELECT ledger_system_identifier FROM daybook.ledger_meeting),
+    'ledger_database_oid', (SELECT ledger_database_oid::bigint FROM daybook.ledger_meeting),
+    'ledger_timeline', (SELECT ledger_timeline FROM daybook.ledger_meeting),
     'alerts', (SELECT coalesce(jsonb_agg(jsonb_build_object('alert_id', alert_id, 'alert_type', alert_type, 'cause', cause,
                                                             'state', state, 'message', message) ORDER BY alert_id), '[]')
                FROM daybook.sync_alerts WHERE state <> 'resolved'),

@@ -234,6 +234,9 @@ pub struct Attention {
     pub token: Option<String>,
     pub highest_seq: i64,
     pub proposed: Option<String>,
+    pub ledger_system_identifier: Option<i64>,
+    pub ledger_database_oid: Option<u32>,
+    pub ledger_timeline: Option<String>,
     pub alerts: Vec<Alert>,
     pub parked: Vec<ParkedBills>,
 }

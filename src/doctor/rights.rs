@@ -278,7 +278,7 @@ const CONSUMERS_FUNCTIONS: &[&str] = &[
     "put_in_queue",
     "canonical_id",
     "relation_parts",
-    "number_events_above",
+    "begin_numbers_anew",
     "raise_alert",
     "resolve_alert",
     "keep_partitions",
@@ -286,6 +286,7 @@ const CONSUMERS_FUNCTIONS: &[&str] = &[
     "measure_health",
     "capture_is_whole",
     "hold_book",
+    "pass_entry_ids",
 ];
 
 /// Our functions are for our roles alone, and the consumer may call those that it needs.

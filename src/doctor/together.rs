@@ -25,18 +25,24 @@ pub fn meeting(source: &Server, ledger: &Server, attention: &Attention, book: &B
         token: known.token.clone(),
         place: (known.system_identifier, known.database_oid, known.timeline.clone()),
         highest_seq: known.highest_seq,
+        own_place: (Some(ledger.system_identifier), Some(ledger.database_oid), Some(ledger.timeline.clone())),
     });
     let here = Here {
         token: attention.token.clone(),
         proposed: attention.proposed.clone(),
         place: (Some(source.system_identifier), Some(source.database_oid), Some(source.timeline.clone())),
         highest_seq: attention.highest_seq,
+        ledger_place: (
+            attention.ledger_system_identifier,
+            attention.ledger_database_oid,
+            attention.ledger_timeline.clone(),
+        ),
     };
     let name = attention.source.clone().unwrap_or_default();
     let Some(parted) = parted(known.as_ref(), &here, is_one_database(source, ledger)) else {
         return Vec::new();
     };
-    if parted == Parted::Promoted {
+    if matches!(parted, Parted::Promoted { .. }) {
         let problem = parted.explain(attention.book.as_deref().unwrap_or_default(), &name, "");
         return vec![Finding::warning("meeting", format!("source {name}"), problem)];
     }

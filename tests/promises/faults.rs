@@ -256,12 +256,7 @@ async fn a_read_only_standby_is_waited_for_until_it_is_promoted_and_then_all_is_
                 SELECT setval(pg_get_serial_sequence('daybook.sync_queue', 'seq'), 1)";
     dba.batch_execute(lose).await.expect("was never replicated");
     source.server.stop().expect("stops");
-    let data = source.server.directory().join("data");
-    // PostgreSQL ends a recovery from an archive that holds nothing by beginning a timeline of its own, as at a promotion.
-    std::fs::write(data.join("recovery.signal"), "").expect("writes");
-    let settings = std::fs::read_to_string(data.join("postgresql.auto.conf")).expect("reads");
-    std::fs::write(data.join("postgresql.auto.conf"), settings + "restore_command = 'false'\n").expect("writes");
-    source.server.start_again().expect("starts");
+    promote(&mut source);
     let dba = source.admin(&database).await;
     let accountant = ledger.admin(&books).await;
     until(&accountant, timeline, "2").await;
@@ -269,12 +264,63 @@ async fn a_read_only_standby_is_waited_for_until_it_is_promoted_and_then_all_is_
     until(&dba, NOTHING_QUEUED, "0").await;
     dba.batch_execute(BILL).await.expect("writes");
     until(&accountant, "SELECT count(*) FROM ledger.reference_balances WHERE reference_type = 'LAB'", "4").await;
-    until(&accountant, "SELECT rejoined_because FROM ledger.sources", "promoted to timeline 00000002").await;
+    until(&accountant, "SELECT rejoined_because FROM ledger.sources", "the source was promoted to timeline 00000002")
+        .await;
     let (code, said) = running.stop();
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("is a standby and takes no writes: waiting until it is promoted"), "{said}");
     assert!(said.contains("its old primary is still at work or was seconds ago"), "a clone would be told so: {said}");
     assert!(said.contains("was promoted: `daybook run` has every table reconciled"), "{said}");
+}
+
+/// Starts a server that was stopped as a standby that takes over.
+fn promote(cluster: &mut Cluster) {
+    let data = cluster.server.directory().join("data");
+    // PostgreSQL ends a recovery from an archive that holds nothing by beginning a timeline of its own, as at a promotion.
+    std::fs::write(data.join("recovery.signal"), "").expect("writes");
+    let settings = std::fs::read_to_string(data.join("postgresql.auto.conf")).expect("reads");
+    std::fs::write(data.join("postgresql.auto.conf"), settings + "restore_command = 'false'\n").expect("writes");
+    cluster.server.start_again().expect("starts");
+}
+
+/// What was posted last was acknowledged, and never reached the standby: the queue is empty, and the ledger lacks it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_fails_over_to_a_standby_which_lacks_the_last_entries_gets_them_again() {
+    let (source, mut ledger, database, books) = clinic_of_its_own().await;
+    let bill =
+        "INSERT INTO lab_bills (amount, payment_mode, invoice_number) VALUES (10, 'cash', 'A'), (20, 'barter', 'A')";
+    let clinic = Clinic::of(&source, &database, &ledger, &books).await;
+    clinic.write(bill).await;
+    clinic.drain().await;
+    let backup = ledger.server.directory().join("backup");
+    ledger.server.stop().expect("stops");
+    copy(&ledger.server.directory().join("data"), &backup);
+    ledger.server.start_again().expect("starts");
+    let clinic = Clinic::of(&source, &database, &ledger, &books).await;
+    for _ in 0..3 {
+        clinic.write(bill).await;
+        clinic.write("UPDATE lab_bills SET amount = amount + 1").await;
+        clinic.drain().await;
+    }
+    let told = clinic.text("SELECT max(entry_id) FROM daybook.sync_audit_log").await;
+    ledger.server.stop().expect("stops");
+    let data = ledger.server.directory().join("data");
+    std::fs::remove_dir_all(&data).expect("is lost");
+    copy(&backup, &data);
+    promote(&mut ledger);
+    let clinic = Clinic::of(&source, &database, &ledger, &books).await;
+    until(&clinic.accountant, "SELECT pg_is_in_recovery()", "false").await;
+    let token = clinic.text("SELECT token FROM daybook.ledger_meeting").await;
+    let replicated = format!("UPDATE ledger.sources SET token = '{token}'");
+    clinic.accountant.batch_execute(&replicated).await.expect("the last meeting had reached it");
+    assert_eq!(clinic.drain().await.parked, 4);
+    clinic.assert_ledger_equals_bills().await;
+    let noted = clinic.ledger_text("SELECT rejoined_because FROM ledger.sources").await;
+    assert_eq!(noted, "the ledger was promoted to timeline 00000002");
+    let again = format!(
+        "SELECT count(*) FROM ledger.journal_entries WHERE posted_at > (SELECT rejoined_at FROM ledger.sources) AND id <= {told}"
+    );
+    assert_eq!(clinic.ledger_text(&again).await, "0", "no id is given again that the audit log names");
 }
 
 /// The files of a server as they were, as from last night's copy.
@@ -431,6 +477,7 @@ async fn a_stopped_process_holds_its_bills_for_seconds_only_and_posts_nothing_tw
 async fn a_session_whose_process_does_not_take_its_answers_is_ended_by_another_process() {
     use std::io::Write;
     let clinic = Clinic::new().await;
+    clinic.configure("statement_timeout_seconds", "1").await;
     let socket = Cluster::shared().server.directory().join(".s.PGSQL.5432");
     let mut stopped = std::os::unix::net::UnixStream::connect(socket).expect("connects");
     let message = |kind: &[u8], body: &[u8]| {

@@ -7,7 +7,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO daybook_consumer, daybook_reader,
 GRANT INSERT ON ledger.journal_entries, ledger.journal_lines TO daybook_consumer;
 GRANT INSERT, UPDATE ON ledger.sync_master_status, ledger.sources, ledger.reversal_brakes TO daybook_consumer;
 GRANT USAGE ON SEQUENCE ledger.journal_entry_id TO daybook_consumer;
-GRANT EXECUTE ON FUNCTION ledger.hold_book(text) TO daybook_consumer;
+GRANT EXECUTE ON FUNCTION ledger.hold_book(text), ledger.pass_entry_ids(bigint) TO daybook_consumer;
 GRANT INSERT, UPDATE, DELETE ON ledger.accounts TO daybook_controller;
 GRANT EXECUTE ON FUNCTION ledger.close_period(text, date, date, text, text, boolean),
     ledger.reopen_period(text, date, text), ledger.unfinished_business(text),

@@ -31,7 +31,7 @@ BEGIN
         SELECT p.oid FROM pg_catalog.pg_proc AS p
         WHERE p.pronamespace = 'daybook'::regnamespace
           AND p.proname IN ('key_text', 'bounded_text', 'amount_text', 'local_date', 'key_expression', 'older_transactions_ended',
-                            'refresh_capture', 'backfill', 'attached', 'put_in_queue', 'relation_parts', 'number_events_above',
+                            'refresh_capture', 'backfill', 'attached', 'put_in_queue', 'relation_parts', 'begin_numbers_anew',
                             'code_in_plans', 'raise_alert', 'resolve_alert', 'keep_partitions', 'look_for_alerts', 'measure_health')
     LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO daybook_consumer', function_to_call);

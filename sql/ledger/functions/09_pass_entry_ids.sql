@@ -1,0 +1,6 @@
+-- Purpose: give no id again that an entry had which this ledger lost, by a promotion or a restoration: a source's audit log names it. Ids
+--          only go forward. Inputs: the highest id that a source knows of. Touches: the sequence.
+CREATE OR REPLACE FUNCTION ledger.pass_entry_ids(told bigint) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT setval('ledger.journal_entry_id', greatest(told, nextval('ledger.journal_entry_id')))
+$$;
