@@ -27,7 +27,7 @@ pub async fn run(sources: Vec<Databases>, shutdown: impl Future<Output = ()>) ->
         }
     };
     let by_itself = |error| Error::Unexpected(format!("a source's task ended by itself: {error}"));
-    ended.into_iter().map(|ended| ended.map_err(by_itself).and_then(|ended| ended)).collect()
+    ended.into_iter().try_for_each(|ended| ended.map_err(by_itself)?)
 }
 
 /// Drains each source, all at once; returns how each ended, in the order given.

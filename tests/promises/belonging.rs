@@ -236,3 +236,21 @@ async fn daybook_toml_names_several_sources_and_each_command_says_which_it_means
         TextFile::new(&clinic, "both.toml", &format!("source_url = {url:?}\n[sources.a]\nsource_url = {url:?}\n"));
     assert!(run(&["drain", "--config", both.path()]).2.contains("source_url and [sources]"));
 }
+
+/// Each time the dead letters are closed, and numbered below all that were there before.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_rejoins_again_and_again_keeps_each_parked_bill_with_one_open_dead_letter() {
+    let clinic = Clinic::with_ledger_elsewhere().await;
+    let bills = "INSERT INTO lab_bills (id, amount, payment_mode, invoice_number) SELECT g, g, 'barter', 'A' FROM generate_series(1, 5) AS g";
+    clinic.write(bills).await;
+    clinic.drain().await;
+    for round in 0..4 {
+        clinic.write(&format!("UPDATE lab_bills SET payment_mode = 'cash' WHERE id = {}", round + 1)).await;
+        clinic.drain().await;
+        clinic.write(&format!("UPDATE lab_bills SET payment_mode = 'barter' WHERE id = {}", round + 1)).await;
+        clinic.drain().await;
+        rejoin(&clinic.source, &clinic.ledger, "again").await.expect("rejoins");
+        assert_eq!(clinic.drain().await.parked, 5, "round {round}");
+        clinic.assert_ledger_equals_bills().await;
+    }
+}

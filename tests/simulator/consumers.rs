@@ -34,6 +34,8 @@ struct Slot {
     log_start: u64,
     /// Where the next one is to die by itself.
     crash_at: Option<String>,
+    /// Whether the present process was told to.
+    may_crash: bool,
     /// Whether its death is our doing.
     is_killed: bool,
     start_at: Option<Instant>,
@@ -55,6 +57,7 @@ impl Consumers {
                 log: directory.join(format!("process_{process}.log")),
                 log_start: 0,
                 crash_at,
+                may_crash: false,
                 is_killed: false,
                 start_at: None,
             }
@@ -174,6 +177,7 @@ impl Slot {
         let mut command = Command::new(env!("CARGO_BIN_EXE_daybook"));
         command.args(["run", "--workers", &self.workers.to_string()]);
         command.env("DAYBOOK_SOURCE_URL", source).env("DAYBOOK_LEDGER_URL", ledger).env("NO_COLOR", "1");
+        self.may_crash = self.crash_at.is_some();
         if let Some(point) = self.crash_at.take() {
             command.env("DAYBOOK_CRASH_AT", point);
         }
@@ -200,9 +204,7 @@ impl Slot {
         }
         match (status.code(), status.signal()) {
             _ if self.is_killed => None,
-            // As DAYBOOK_CRASH_AT told it.
-            (_, Some(signal)) if [Signal::SIGABRT as i32, Signal::SIGKILL as i32].contains(&signal) => None,
-            (Some(3), _) if !self.has_said(STARTED) => None,
+            (_, Some(signal)) if signal == Signal::SIGABRT as i32 && self.may_crash => None,
             _ => finding("ended by itself"),
         }
     }
