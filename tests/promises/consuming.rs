@@ -416,9 +416,9 @@ async fn an_event_that_another_worker_posted_for_ends_as_posted_with_its_own_ent
     let holder = Cluster::shared().admin(&clinic.database).await;
     let hold = "BEGIN; SELECT FROM daybook.sync_queue WHERE operation = 'update' FOR UPDATE";
     holder.batch_execute(hold).await.expect("holds the event");
-    assert_eq!(clinic.drain_for(Duration::from_millis(400)).await.unfinished, 1);
+    assert_eq!(clinic.drain_for(Duration::from_secs(1)).await.unfinished, 1);
     clinic.write("UPDATE lab_bills SET amount = 30").await;
-    assert_eq!(clinic.drain_for(Duration::from_millis(400)).await.unfinished, 1);
+    assert_eq!(clinic.drain_for(Duration::from_secs(1)).await.unfinished, 1);
     holder.batch_execute("COMMIT").await.expect("lets go");
     clinic.drain().await;
     let outcomes = "SELECT string_agg(operation || ' ' || outcome || ' ' || entry_id, ', ' ORDER BY seq) FROM daybook.sync_audit_log";

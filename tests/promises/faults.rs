@@ -390,7 +390,7 @@ async fn a_changed_password_and_too_many_connections_are_waited_for() {
         dba.batch_execute(lock_out).await.expect("locks out");
         dba.batch_execute(throw_out).await.expect("throws out");
         dba.batch_execute(BILL).await.expect("writes");
-        tokio::time::sleep(Duration::from_millis(800)).await;
+        tokio::time::sleep(Duration::from_secs(6)).await; // longer than the longest pause between attempts
         dba.batch_execute(let_in).await.expect("lets in");
         until(&dba, NOTHING_QUEUED, "0").await;
     }

@@ -70,7 +70,7 @@ async fn a_suspended_table_is_written_without_capture_and_reconciled_when_resume
     clinic.write("UPDATE lab_bills SET amount = 11 WHERE id = 1; DELETE FROM lab_bills WHERE id = 2; TRUNCATE ultrasound_bills").await;
     assert_eq!(queue(&clinic).await, "ULTRASOUND * truncate");
     clinic.dba.batch_execute("SELECT daybook.resume('lab_bills')").await.expect("resumes");
-    assert_eq!(clinic.drain_for(Duration::from_millis(400)).await.unfinished, 1, "waits for the older transaction");
+    assert_eq!(clinic.drain_for(Duration::from_secs(1)).await.unfinished, 1, "waits for the older transaction");
     writer.batch_execute("COMMIT").await.expect("commits");
     clinic.drain().await;
     clinic.assert_ledger_equals_bills().await;
@@ -88,7 +88,7 @@ async fn resuming_waits_for_a_prepared_transaction_and_for_an_old_snapshot() {
     let reader = clinic.another_desk().await;
     reader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM lab_bills").await.expect("reads");
     clinic.dba.batch_execute("SELECT daybook.resume('lab_bills')").await.expect("resumes");
-    assert_eq!(clinic.drain_for(Duration::from_millis(300)).await.unfinished, 1);
+    assert_eq!(clinic.drain_for(Duration::from_secs(1)).await.unfinished, 1);
     clinic.write(&format!("COMMIT PREPARED '{name}'")).await;
     assert_eq!(
         clinic.drain_for(Duration::from_millis(1500)).await.unfinished,

@@ -145,7 +145,7 @@ async fn doctor_tells_versions_that_differ_and_parts_that_are_gone() {
     patient
         .source(
             &format!(
-                "DELETE FROM daybook.schema_history WHERE version = {newest}; DROP TABLE daybook.sync_health_figures"
+                "DELETE FROM daybook.schema_history WHERE version = {newest}; ALTER TABLE daybook.ledger_meeting DROP ledger_system_identifier, DROP ledger_database_oid, DROP ledger_timeline"
             ),
             &version,
         )
