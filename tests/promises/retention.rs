@@ -223,3 +223,26 @@ async fn figures_are_noted_about_each_minute_by_whoever_comes_first() {
     clinic.dba.batch_execute(measure).await.expect("measures");
     assert!(clinic.text(figures).await.ends_with(", main 0 0 0 1"), "{}", clinic.text(figures).await);
 }
+
+/// The ledger remembers when a bill was parked last for as long as it lives.
+#[tokio::test]
+async fn a_dead_letter_that_healed_and_was_deleted_is_not_written_again() {
+    let clinic = Clinic::new().await;
+    clinic
+        .write("INSERT INTO lab_bills (id, amount, payment_mode, invoice_number) VALUES (1, 10, 'barter', 'A')")
+        .await;
+    clinic.drain().await;
+    clinic.write("UPDATE lab_bills SET payment_mode = 'cash'").await;
+    clinic.drain().await;
+    let age = "UPDATE daybook.sync_dead_letter SET resolved_at = resolved_at - interval '500 days'";
+    clinic.dba.batch_execute(age).await.expect("ages");
+    let age = "UPDATE ledger.sync_master_status SET parked_at = parked_at - interval '500 days'";
+    clinic.accountant.batch_execute(age).await.expect("ages");
+    clinic.text("SELECT daybook.keep_partitions()").await;
+    assert_eq!(clinic.text("SELECT count(*) FROM daybook.sync_dead_letter").await, "0");
+    clinic.write("UPDATE lab_bills SET amount = 11").await;
+    clinic.drain().await;
+    assert_eq!(clinic.text("SELECT count(*) FROM daybook.sync_dead_letter").await, "0");
+    clinic.write("UPDATE lab_bills SET payment_mode = 'barter'").await;
+    assert_eq!(clinic.drain().await.parked, 1);
+}
