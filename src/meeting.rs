@@ -43,6 +43,10 @@ pub async fn meet(
     }
 }
 
+/// A promotion loses no more numbers, of events or entries, than were given in the last seconds or hours. So many are passed over: to
+/// look for the highest would read all of the bills or of the audit log, at the worst of times.
+const NUMBERS_LOST_MAX: i64 = 100_000_000;
+
 /// Where a source lives: the cluster's identifier, the database's OID, the timeline.
 pub type Place = (Option<i64>, Option<u32>, Option<String>);
 
@@ -234,11 +238,10 @@ async fn change_over(
     source.execute(sql::PROPOSE_TOKEN, &[&token, &next, cluster, database, timeline]).await.doing(doing)?;
     if let Some(promoted) = promoted {
         // Before the ledger changes over: where a crash comes between, it is done twice rather than never.
-        let seen: i64 = ledger.query_one(sql::HIGHEST_SEEN, &[&book, &source_name]).await.doing(doing)?.get(0);
+        let seen = ledgers.highest_seq.saturating_add(NUMBERS_LOST_MAX);
         source.execute("SELECT daybook.begin_numbers_anew($1)", &[&seen]).await.doing(doing)?;
         source.execute(sql::RECONCILE_PROMOTED, &[]).await.doing(doing)?;
-        let told: i64 = source.query_one(sql::HIGHEST_ENTRY_TOLD, &[]).await.doing(doing)?.get(0);
-        ledger.execute("SELECT ledger.pass_entry_ids($1)", &[&told]).await.doing(doing)?;
+        ledger.execute(sql::PASS_LOST_ENTRY_IDS, &[&NUMBERS_LOST_MAX]).await.doing(doing)?;
         let told = promoted.explain(book, source_name, "");
         let alert = "SELECT daybook.raise_alert('PROMOTED', $1, 'warning', $2)";
         source.execute(alert, &[&source_name, &told]).await.doing(doing)?;
@@ -284,7 +287,11 @@ pub async fn rejoin(source: &Address, ledger: &Address, reason: &str) -> Result<
     let highest =
         "SELECT coalesce(max(last_event_seq), 0) FROM ledger.sync_master_status WHERE book = $1 AND source = $2";
     let highest: i64 = ledger.query_one(highest, &[&book, &name]).await.map_err(refused(Side::Ledger))?.get(0);
-    let told: i64 = source.query_one(sql::HIGHEST_ENTRY_TOLD, &[]).await.map_err(refused(Side::Source))?.get(0);
+    let told: i64 = source
+        .query_one(include_str!("../sql/highest_entry_told.sql"), &[])
+        .await
+        .map_err(refused(Side::Source))?
+        .get(0);
     ledger.execute("SELECT ledger.pass_entry_ids($1)", &[&told]).await.map_err(refused(Side::Ledger))?;
     let tables = source
         .query_one(include_str!("../sql/rejoin_source.sql"), &[&highest])

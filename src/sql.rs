@@ -40,11 +40,10 @@ statements! {
     MEETING_OF_SOURCE = "meeting_of_source.sql",
     PROPOSE_TOKEN = "propose_token.sql",
     CONFIRM_TOKEN = "confirm_token.sql",
-    HIGHEST_ENTRY_TOLD = "highest_entry_told.sql",
     RECONCILE_PROMOTED = "reconcile_promoted.sql",
     // on the ledger
     END_UNHEARD_SESSIONS = "end_unheard_sessions.sql",
-    HIGHEST_SEEN = "highest_seen.sql",
+    PASS_LOST_ENTRY_IDS = "pass_lost_entry_ids.sql",
     NOTE_PROMOTION = "note_promotion.sql",
     REGISTER_SOURCE = "register_source.sql",
     LOCK_SOURCE = "lock_source.sql",
