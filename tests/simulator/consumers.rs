@@ -32,8 +32,8 @@ struct Slot {
     log: PathBuf,
     /// Where in the log the present process begins.
     log_start: u64,
-    /// Where the next one is to die by itself.
-    crash_at: Option<String>,
+    /// Where the next ones are to die by themselves, the last first.
+    crash_at: Vec<String>,
     /// Whether the present process was told to.
     may_crash: bool,
     /// Whether its death is our doing.
@@ -47,10 +47,10 @@ impl Consumers {
         directory: &std::path::Path,
         urls: (String, String),
         workers: &[usize],
-        crash_at: Option<(usize, String)>,
+        crash_at: Vec<(usize, String)>,
     ) -> Consumers {
         let slot = |(process, workers): (usize, &usize)| {
-            let crash_at = crash_at.as_ref().filter(|(at, _)| *at == process).map(|(_, point)| point.clone());
+            let crash_at = crash_at.iter().filter(|(at, _)| *at == process).map(|(_, point)| point.clone()).collect();
             Slot {
                 workers: *workers,
                 child: None,
@@ -102,7 +102,7 @@ impl Consumers {
     /// No process dies by itself from now on.
     pub fn disarm(&self) {
         for slot in self.lock().iter_mut() {
-            slot.crash_at = None;
+            slot.crash_at.clear();
         }
     }
 
@@ -177,8 +177,9 @@ impl Slot {
         let mut command = Command::new(env!("CARGO_BIN_EXE_daybook"));
         command.args(["run", "--workers", &self.workers.to_string()]);
         command.env("DAYBOOK_SOURCE_URL", source).env("DAYBOOK_LEDGER_URL", ledger).env("NO_COLOR", "1");
-        self.may_crash = self.crash_at.is_some();
-        if let Some(point) = self.crash_at.take() {
+        let crash_at = self.crash_at.pop();
+        self.may_crash = crash_at.is_some();
+        if let Some(point) = crash_at {
             command.env("DAYBOOK_CRASH_AT", point);
         }
         command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);

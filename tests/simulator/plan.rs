@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use daybook::crash_point;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -25,8 +26,8 @@ pub struct Shape {
     pub two_clusters: bool,
     /// Workers of each process.
     pub workers: Vec<usize>,
-    /// At which point a process is to die by itself, as `DAYBOOK_CRASH_AT` says it.
-    pub crash_at: Option<(usize, String)>,
+    /// At which points processes are to die by themselves, one after the other, as `DAYBOOK_CRASH_AT` says it.
+    pub crash_at: Vec<(usize, String)>,
     pub settings: Vec<(&'static str, String)>,
     /// Whether every desk lets its commits become durable later.
     pub always_lazy: bool,
@@ -187,19 +188,11 @@ fn shape(seed: u64, random: &mut StdRng) -> Shape {
     let batch = [1, 2, 5, 40, 1000][random.random_range(0..5)];
     let attempts = if random.random_bool(0.8) { 100 } else { 2 };
     let brake = if random.random_bool(0.85) { 999_999_999 } else { 5 };
-    let points = [
-        "after_claim",
-        "after_lock",
-        "after_read",
-        "before_ledger_commit",
-        "after_ledger_commit",
-        "before_acknowledgement",
-        "after_acknowledgement",
-    ];
-    let crash_at = random.random_bool(0.5).then(|| {
-        let point = points[random.random_range(0..points.len())];
+    let mut crash = || {
+        let point = crash_point::ALL[random.random_range(0..crash_point::ALL.len())];
         (random.random_range(0..workers.len()), format!("{point}:{}", random.random_range(1..30)))
-    });
+    };
+    let crash_at = (0..7).map(|_| crash()).collect();
     Shape {
         two_clusters: seed % 2 == 1,
         workers,
