@@ -77,7 +77,7 @@ pub async fn until(client: &Client, sql: &str, expected: &str) {
     }
 }
 
-const NOTHING_QUEUED: &str = "SELECT count(*) FROM daybook.sync_queue";
+pub const NOTHING_QUEUED: &str = "SELECT count(*) FROM daybook.sync_queue";
 
 /// A batch with a new bill, one to correct, one to settle otherwise, one to reverse and one to park; the process dies at the point.
 async fn crashes_at(point: &str, clinic: &Clinic, source_url: &str, ledger_url: &str) {
@@ -158,7 +158,7 @@ async fn no_entry_names_as_its_cause_an_event_that_a_crash_took_back() {
 }
 
 /// Two clusters of their own, which may be stopped, and a role without any right but to consume.
-async fn clinic_of_its_own() -> (Cluster, Cluster, String, String) {
+pub async fn clinic_of_its_own() -> (Cluster, Cluster, String, String) {
     let (source, ledger) = (Cluster::start(), Cluster::start());
     let (database, books) = (source.clinic_database().await, ledger.clinic_database().await);
     for (cluster, database) in [(&source, &database), (&ledger, &books)] {
@@ -170,8 +170,8 @@ async fn clinic_of_its_own() -> (Cluster, Cluster, String, String) {
     (source, ledger, database, books)
 }
 
-const BILL: &str = "INSERT INTO lab_bills (amount, invoice_number) VALUES (10, 'A')";
-const ENTRIES: &str = "SELECT count(*) FROM ledger.journal_entries";
+pub const BILL: &str = "INSERT INTO lab_bills (amount, invoice_number) VALUES (10, 'A')";
+pub const ENTRIES: &str = "SELECT count(*) FROM ledger.journal_entries";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn run_waits_for_servers_that_are_away_and_goes_on_by_itself_and_no_bill_is_to_blame() {
@@ -217,156 +217,6 @@ async fn run_waits_for_servers_that_are_away_and_goes_on_by_itself_and_no_bill_i
     assert!(said.contains("waiting: cannot connect to the source database (socket in"), "{said}");
     assert!(said.contains("waiting: cannot connect to the ledger database (socket in"), "{said}");
     assert!(!said.contains("panicked"), "{said}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_read_only_standby_is_waited_for_until_it_is_promoted_and_then_all_is_reconciled() {
-    let (mut source, mut ledger, database, books) = clinic_of_its_own().await;
-    let (source_url, ledger_url) =
-        (source.server.url("bookkeeper", &database), ledger.server.url("bookkeeper", &books));
-    let dba = source.admin(&database).await;
-    dba.batch_execute(BILL).await.expect("writes");
-    let running = Running::start(&source_url, &ledger_url, None);
-    until(&dba, NOTHING_QUEUED, "0").await;
-    // The ledger's server comes back as a standby, and is the primary again later.
-    ledger.server.stop().expect("stops");
-    ledger.server.start_read_only().expect("starts");
-    dba.batch_execute(BILL).await.expect("writes");
-    let standby =
-        "SELECT count(*) FROM daybook.sync_alerts WHERE alert_type = 'LEDGER_UNREACHABLE' AND message LIKE '%standby%'";
-    until(&dba, standby, "1").await;
-    ledger.server.stop().expect("stops");
-    ledger.server.start_again().expect("starts");
-    until(&ledger.admin(&books).await, ENTRIES, "2").await;
-    until(&dba, NOTHING_QUEUED, "0").await;
-    // A standby of the source takes over that has not heard of the last bill, although the ledger has.
-    dba.batch_execute("DROP TABLE IF EXISTS lost; CREATE TABLE lost AS SELECT max(id) AS id FROM lab_bills")
-        .await
-        .expect("notes");
-    let timeline = "SELECT timeline::int FROM ledger.sources";
-    until(&ledger.admin(&books).await, timeline, "1").await;
-    until(
-        &ledger.admin(&books).await,
-        "SELECT reported_at > clock_timestamp() - interval '5 seconds' FROM ledger.sources",
-        "true",
-    )
-    .await;
-    let lose = "ALTER TABLE lab_bills DISABLE TRIGGER ALL; DELETE FROM lab_bills USING lost WHERE lab_bills.id = lost.id;
-                ALTER TABLE lab_bills ENABLE ALWAYS TRIGGER daybook_capture, ENABLE ALWAYS TRIGGER daybook_capture_truncate;
-                SELECT setval(pg_get_serial_sequence('daybook.sync_queue', 'seq'), 1)";
-    dba.batch_execute(lose).await.expect("was never replicated");
-    source.server.stop().expect("stops");
-    promote(&mut source);
-    let dba = source.admin(&database).await;
-    let accountant = ledger.admin(&books).await;
-    until(&accountant, timeline, "2").await;
-    until(&accountant, "SELECT count(*) FROM ledger.reference_balances WHERE reference_type = 'LAB'", "2").await;
-    until(&dba, NOTHING_QUEUED, "0").await;
-    dba.batch_execute(BILL).await.expect("writes");
-    until(&accountant, "SELECT count(*) FROM ledger.reference_balances WHERE reference_type = 'LAB'", "4").await;
-    until(&accountant, "SELECT rejoined_because FROM ledger.sources", "the source was promoted to timeline 00000002")
-        .await;
-    let (code, said) = running.stop();
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("is a standby and takes no writes: waiting until it is promoted"), "{said}");
-    assert!(said.contains("its old primary is still at work or was seconds ago"), "a clone would be told so: {said}");
-    assert!(said.contains("was promoted: `daybook run` has every table reconciled"), "{said}");
-}
-
-/// Starts a server that was stopped as a standby that takes over.
-fn promote(cluster: &mut Cluster) {
-    let data = cluster.server.directory().join("data");
-    // PostgreSQL ends a recovery from an archive that holds nothing by beginning a timeline of its own, as at a promotion.
-    std::fs::write(data.join("recovery.signal"), "").expect("writes");
-    let settings = std::fs::read_to_string(data.join("postgresql.auto.conf")).expect("reads");
-    std::fs::write(data.join("postgresql.auto.conf"), settings + "restore_command = 'false'\n").expect("writes");
-    cluster.server.start_again().expect("starts");
-}
-
-/// What was posted last was acknowledged, and never reached the standby: the queue is empty, and the ledger lacks it.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_ledger_that_fails_over_to_a_standby_which_lacks_the_last_entries_gets_them_again() {
-    let (source, mut ledger, database, books) = clinic_of_its_own().await;
-    let bill =
-        "INSERT INTO lab_bills (amount, payment_mode, invoice_number) VALUES (10, 'cash', 'A'), (20, 'barter', 'A')";
-    let clinic = Clinic::of(&source, &database, &ledger, &books).await;
-    clinic.write(bill).await;
-    clinic.drain().await;
-    let backup = ledger.server.directory().join("backup");
-    ledger.server.stop().expect("stops");
-    copy(&ledger.server.directory().join("data"), &backup);
-    ledger.server.start_again().expect("starts");
-    let clinic = Clinic::of(&source, &database, &ledger, &books).await;
-    for _ in 0..3 {
-        clinic.write(bill).await;
-        clinic.write("UPDATE lab_bills SET amount = amount + 1").await;
-        clinic.drain().await;
-    }
-    let told = clinic.text("SELECT max(entry_id) FROM daybook.sync_audit_log").await;
-    ledger.server.stop().expect("stops");
-    let data = ledger.server.directory().join("data");
-    std::fs::remove_dir_all(&data).expect("is lost");
-    copy(&backup, &data);
-    promote(&mut ledger);
-    let clinic = Clinic::of(&source, &database, &ledger, &books).await;
-    until(&clinic.accountant, "SELECT pg_is_in_recovery()", "false").await;
-    let token = clinic.text("SELECT token FROM daybook.ledger_meeting").await;
-    let replicated = format!("UPDATE ledger.sources SET token = '{token}'");
-    clinic.accountant.batch_execute(&replicated).await.expect("the last meeting had reached it");
-    assert_eq!(clinic.drain().await.parked, 4);
-    clinic.assert_ledger_equals_bills().await;
-    let noted = clinic.ledger_text("SELECT rejoined_because FROM ledger.sources").await;
-    assert_eq!(noted, "the ledger was promoted to timeline 00000002");
-    let again = format!(
-        "SELECT count(*) FROM ledger.journal_entries WHERE posted_at > (SELECT rejoined_at FROM ledger.sources) AND id <= {told}"
-    );
-    assert_eq!(clinic.ledger_text(&again).await, "0", "no id is given again that the audit log names");
-}
-
-/// The files of a server as they were, as from last night's copy.
-fn set_back(cluster: &mut Cluster, backup: &std::path::Path) {
-    cluster.server.stop().expect("stops");
-    let data = cluster.server.directory().join("data");
-    std::fs::remove_dir_all(&data).expect("is lost");
-    copy(backup, &data);
-    cluster.server.start_again().expect("starts");
-}
-
-fn copy(from: &std::path::Path, to: &std::path::Path) {
-    let copied = std::process::Command::new("cp").arg("--archive").args([from, to]).status().expect("runs");
-    assert!(copied.success());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_source_or_a_ledger_that_is_set_back_to_a_backup_is_recognised_and_a_full_pass_makes_them_agree() {
-    let (mut source, mut ledger, database, books) = clinic_of_its_own().await;
-    let bills = "INSERT INTO lab_bills (amount, invoice_number) SELECT g, 'A' FROM generate_series(1, 20) AS g;
-                 UPDATE lab_bills SET amount = amount + 1 WHERE id % 3 = 0; DELETE FROM lab_bills WHERE id % 7 = 0;
-                 UPDATE lab_bills SET payment_mode = 'card' WHERE id % 5 = 0";
-    for of_source in [true, false] {
-        let clinic = Clinic::of(&source, &database, &ledger, &books).await;
-        clinic.write(bills).await;
-        clinic.drain().await;
-        let set_back_one = if of_source { &mut source } else { &mut ledger };
-        let backup = set_back_one.server.directory().join("backup");
-        set_back_one.server.stop().expect("stops");
-        copy(&set_back_one.server.directory().join("data"), &backup);
-        set_back_one.server.start_again().expect("starts");
-        let clinic = Clinic::of(&source, &database, &ledger, &books).await;
-        clinic.write(bills).await;
-        clinic.drain().await;
-        set_back(if of_source { &mut source } else { &mut ledger }, &backup);
-        let clinic = Clinic::of(&source, &database, &ledger, &books).await;
-        clinic.write(&bills.replace("SELECT g,", "SELECT g + 100,")).await;
-        let told =
-            daybook::consumer::drain(clinic.options(1), Duration::from_secs(20)).await.expect_err("is recognised");
-        assert!(told.to_string().contains("daybook rejoin"), "{told}");
-        let before = clinic.ledger_text(ENTRIES).await;
-        daybook::meeting::rejoin(&clinic.source, &clinic.ledger, "set back to last night").await.expect("rejoins");
-        clinic.drain().await;
-        clinic.assert_ledger_equals_bills().await;
-        assert_ne!(clinic.ledger_text(ENTRIES).await, before);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

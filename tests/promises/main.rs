@@ -13,6 +13,7 @@ mod dead_letters;
 mod disappearances;
 mod docs;
 mod doctor;
+mod failover;
 mod faults;
 mod full_disk;
 mod harness;
