@@ -15,7 +15,7 @@
 //! | [`ledger`], [`journal`], `sql/ledger` | bills under lock; live entries, and the append-only journal with its guards (SQL) |
 //! | [`synchronise`], [`judgement`] | one batch: claim, lock, read, compute, post, acknowledge; what becomes of each bill |
 //! | `spread`, [`walk`] | events of a whole table become events of its bills; its keys in order, in chunks |
-//! | [`consumer`], [`housekeeping`] | workers, what happens after errors, `run` and `drain`; signs of life |
+//! | [`consumer`], `attempts`, [`housekeeping`] | workers, `run` and `drain`; what happens after errors; signs of life |
 //! | [`supervise`] | several sources in one process |
 //! | [`error`] | one map from error to what happens next |
 //! | [`crash_point`] | where a test can have the process die |
@@ -28,6 +28,7 @@
 //! | [`demo`], [`private_server`] | a clinic at work, on a PostgreSQL that is gone afterwards |
 
 pub mod address;
+mod attempts;
 pub mod backfill;
 pub mod capture;
 pub mod chart;
