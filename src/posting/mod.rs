@@ -7,6 +7,7 @@ pub mod amount;
 mod compile;
 pub mod desired;
 pub mod entries;
+pub mod fingerprint;
 pub mod lines;
 pub mod rule;
 mod rule_file;

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use daybook::reconcile::{self, Report};
 use daybook::address::Address;
 use daybook::address::parse_url;
 use daybook::consumer::{self, Drained};
@@ -195,6 +196,12 @@ impl Clinic {
 
     pub async fn drain_for(&self, timeout: Duration) -> Drained {
         consumer::drain(self.options(2), timeout).await.expect("drains")
+    }
+
+    /// Reconciles once, by digests or in full, and has what differs enqueued.
+    pub async fn reconcile(&self, full: bool) -> Report {
+        let options = reconcile::Options { full, repair: true, ..reconcile::Options::default() };
+        reconcile::reconcile(&self.options(1), options).await.expect("reconciles").expect("no other run is waited for")
     }
 
     pub async fn write(&self, sql: &str) {

@@ -32,6 +32,7 @@ mod periods;
 mod posting;
 #[path = "../simulator/proxy.rs"]
 mod proxy;
+mod reconciliation;
 mod reports;
 mod retention;
 mod rules;
