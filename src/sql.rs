@@ -88,5 +88,8 @@ pub mod reconcile {
         RESTORE_STATUS = "restore_status.sql",
         JUDGED_BILLS = "judged_bills.sql",
         REFRESH_DIGESTS = "refresh_digests.sql",
+        NOT_CURRENT_BILLS = "not_current_bills.sql",
+        LEDGER_TOTALS = "ledger_totals.sql",
+        LEDGER_BILLS = "ledger_bills.sql",
     }
 }

@@ -12,4 +12,4 @@ WITH enqueued AS (
 UPDATE daybook.reconciliation_findings AS f
 SET repaired_at = clock_timestamp()
 FROM enqueued AS e
-WHERE f.resolved_at IS NULL AND f.found_by = 'bills' AND f.reference_type = $2 AND f.reference_id = e.reference_id
+WHERE f.resolved_at IS NULL AND f.found_by IN ('bills', 'status') AND f.reference_type = $2 AND f.reference_id = e.reference_id

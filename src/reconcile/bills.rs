@@ -59,7 +59,7 @@ impl Reconciliation {
         Ok(false)
     }
 
-    fn reading<'a>(&'a self, table: &Table) -> Result<Reading<'a>> {
+    pub(super) fn reading<'a>(&'a self, table: &Table) -> Result<Reading<'a>> {
         match self.worker.tables.get(&table.reference_type) {
             Some(Prepared { table, rules, time_zone }) => Ok(Reading { table, rules, time_zone }),
             None => Err(Error::Unexpected(format!("{} was not prepared", table.reference_type))),

@@ -14,11 +14,13 @@ mod bills;
 mod capture;
 mod command;
 pub mod findings;
+mod plain_sql;
 mod reading;
 mod recheck;
 mod report;
 pub(crate) mod schedule;
 mod status;
+mod totals;
 pub mod verdict;
 
 pub use command::{Arguments, execute};
@@ -31,7 +33,7 @@ use self::recheck::{BILLS_MAX, Looked};
 use crate::connecting::{Both, connect_both};
 use crate::database::{Parameters, Session, Side, connect_as_consumer};
 use crate::error::{Doing, Error, Result};
-use crate::ledger::Scope;
+use crate::ledger::{self, Scope};
 use crate::options::Databases;
 use crate::settings::Settings;
 use crate::sql::reconcile as sql;
@@ -76,6 +78,8 @@ pub(crate) struct Reconciliation {
     /// The ledger again, for statements over all bills.
     scans: Session,
     settings: Settings,
+    /// Decimals of the book's currency.
+    minor_unit: u32,
     run: i64,
     started_at: chrono::DateTime<chrono::Utc>,
     beaten: Instant,
@@ -89,6 +93,7 @@ pub async fn reconcile(databases: &Databases, options: Options) -> Result<Option
     let scans = connect_as_consumer(Side::Ledger, &databases.ledger, SCAN_TIMEOUT).await?;
     scans.batch_execute(SCANS).await.doing("setting up the session")?;
     let worker = Worker::new(source, ledger, None, &settings);
+    let minor_unit = ledger::lock_book(&worker.ledger, &worker.book).await?.minor_unit;
     let process = crate::housekeeping::process_name();
     let scope = match (&options.reference_type, &options.site) {
         (None, None) => None,
@@ -104,6 +109,7 @@ pub async fn reconcile(databases: &Databases, options: Options) -> Result<Option
         worker,
         scans,
         settings,
+        minor_unit,
         run: row.get(0),
         started_at: row.get(1),
         beaten: Instant::now(),
@@ -166,6 +172,9 @@ impl Reconciliation {
         }
         if too_much_differs {
             self.look_for_orphans(table).await?;
+        }
+        if self.options.full {
+            self.compare_totals(table).await?;
         }
         self.look_at_status(table).await?;
         self.look_at_odd_bills(table).await?;

@@ -73,29 +73,45 @@ impl Reading<'_> {
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<(Vec<Row>, Place)> {
         let Reading { table, rules, time_zone } = self;
-        let order = table.order()?;
         let go_live = table.go_live();
-        source.begin().await.doing("beginning to read")?;
-        table.hold_still(source).await?;
-        let end = self.end_of_stretch(source, &order, after.as_ref()).await?;
         let mut all: Vec<&(dyn ToSql + Sync)> = vec![&go_live];
         all.extend(parameters);
-        let mut bounds = Vec::new();
+        // OFFSET 0, so that each digest is computed once.
+        let statement = |bounds: &str| {
+            format!(
+                "{select} FROM (SELECT {digest} AS digest{more} FROM {name} AS bill WHERE {scope}{bounds} OFFSET 0) AS d {condition}",
+                digest = table.digest_expression(rules),
+                name = table.qualified_name,
+                scope = table.scope_expression(rules, time_zone, 1),
+            )
+        };
+        self.over_stretch(source, after, &all, statement).await
+    }
+
+    /// Runs a statement over the next stretch, which `statement` writes around the conditions that bound it. They take the parameters
+    /// after those given.
+    pub async fn over_stretch(
+        &self,
+        source: &Session,
+        after: Place,
+        parameters: &[&(dyn ToSql + Sync)],
+        statement: impl Fn(&str) -> String,
+    ) -> Result<(Vec<Row>, Place)> {
+        let order = self.table.order()?;
+        source.begin().await.doing("beginning to read")?;
+        source.batch_execute("SET LOCAL enable_hashjoin = on").await.doing("beginning to read")?; // with lists of bills
+        self.table.hold_still(source).await?;
+        let end = self.end_of_stretch(source, &order, after.as_ref()).await?;
+        let mut all: Vec<&(dyn ToSql + Sync)> = parameters.to_vec();
+        let mut bounds = String::new();
         for (operator, place) in [(">", &after), ("<=", &end)] {
             if let Some(place) = place {
-                bounds.push(format!("AND ({order}) {operator} ({})", table.place_parameters(all.len() + 1)));
+                bounds += &format!(" AND ({order}) {operator} ({})", self.table.place_parameters(all.len() + 1));
                 all.extend(place.iter().map(|part| part as &(dyn ToSql + Sync)));
             }
         }
-        // OFFSET 0, so that each digest is computed once.
-        let statement = format!(
-            "{select} FROM (SELECT {digest} AS digest{more} FROM {name} AS bill WHERE {scope} {bounds} OFFSET 0) AS d {condition}",
-            digest = table.digest_expression(rules),
-            name = table.qualified_name,
-            scope = table.scope_expression(rules, time_zone, 1),
-            bounds = bounds.join(" "),
-        );
-        let rows = source.query(&statement, &all).await.doing("reading digests");
+        let statement = statement(&bounds);
+        let rows = source.query(&statement, &all).await.doing("reading a stretch of the table");
         source.forget(&statement);
         let rows = rows?;
         source.commit().await.doing("ending to read")?;

@@ -10,6 +10,7 @@ mod capture;
 mod command_line;
 mod consuming;
 mod dead_letters;
+mod detection;
 mod disappearances;
 mod docs;
 mod doctor;

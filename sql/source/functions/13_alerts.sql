@@ -180,7 +180,7 @@ BEGIN
                    -- Raised by the worker that meets it, each time: over when nothing of the table fails or is parked any more.
                    WHEN a.alert_type = 'DATA_INCONSISTENCY'
                    THEN NOT EXISTS (SELECT FROM wanted AS w WHERE w.alert_type = a.alert_type AND w.cause = a.cause)
-                        AND a.last_seen_at < clock_timestamp() - interval '10 seconds'
+                        AND (a.details ? 'findings' OR a.last_seen_at < clock_timestamp() - interval '10 seconds')
                         AND NOT EXISTS (SELECT FROM tables AS t WHERE t.reference_type = a.cause AND t.failed + t.parked > 0)
                    ELSE false END
     )
