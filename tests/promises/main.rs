@@ -34,6 +34,7 @@ mod posting;
 #[path = "../simulator/proxy.rs"]
 mod proxy;
 mod reconciliation;
+mod reconciling_under_load;
 mod reports;
 mod retention;
 mod rules;
