@@ -173,7 +173,8 @@ impl Housekeeper {
         }
         if let Some(schedule) = &mut self.schedule {
             let zone = "SELECT time_zone FROM ledger.books WHERE book = $1";
-            let zone = self.ledger.query_one(zone, &[&self.settings.book]).await.doing("asking for the book's time zone")?;
+            let zone =
+                self.ledger.query_one(zone, &[&self.settings.book]).await.doing("asking for the book's time zone")?;
             schedule.tick(&self.session, zone.get(0)).await?;
         }
         Ok(())

@@ -14,7 +14,8 @@ use daybook::identity::Wishes;
 use daybook::options::{Databases, Urls};
 use daybook::report::{export, trace, trial_balance};
 use daybook::{
-    backfill, chart, dead_letters, demo, doctor, install, meeting, periods, print, reconcile, rules, status, supervise, switches,
+    backfill, chart, dead_letters, demo, doctor, install, meeting, periods, print, reconcile, rules, status, supervise,
+    switches,
 };
 
 #[derive(Parser)]

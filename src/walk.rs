@@ -70,7 +70,12 @@ impl Table {
                 self.qualified_name
             )));
         }
-        Ok(self.order_columns.iter().map(|name| format!("bill.{}", quote_identifier(name))).collect::<Vec<_>>().join(", "))
+        Ok(self
+            .order_columns
+            .iter()
+            .map(|name| format!("bill.{}", quote_identifier(name)))
+            .collect::<Vec<_>>()
+            .join(", "))
     }
 
     /// Where a row stands in the order, as texts.
@@ -136,7 +141,9 @@ impl Table {
             let zone = quote_literal(rule.time_zone.as_deref().unwrap_or(time_zone));
             expressions.push(match at.map(|at| self.column_types[at]) {
                 Some(DATE | TIMESTAMP) => format!("coalesce({column} >= ${go_live}::date, true)"),
-                Some(TIMESTAMPTZ) => format!("coalesce({column} >= timezone({zone}, (${go_live}::date - 1)::timestamp), true)"),
+                Some(TIMESTAMPTZ) => {
+                    format!("coalesce({column} >= timezone({zone}, (${go_live}::date - 1)::timestamp), true)")
+                }
                 _ => "true".into(),
             });
         }

@@ -1,6 +1,7 @@
 -- Purpose: which run is due, by the last that ended, whoever ran it: a full one once a day from an hour of the book's day on, else one by
---          digests each so many hours. One that failed is tried again after a minute. Whole runs only count.
--- Inputs: $1 the book's time zone. Touches: reconciliation_runs, sync_configuration, sync_source, read only.
+--          digests each so many hours. One that failed is tried again after a minute. Whole runs only count. In between bills that were
+--          enqueued to be repaired are looked at again, as soon as nothing of theirs waits.
+-- Inputs: $1 the book's time zone. Touches: reconciliation_runs, reconciliation_findings, sync_configuration, sync_source, sync_queue, read only.
 WITH settings AS (
     SELECT max(config_value) FILTER (WHERE config_key = 'reconciliation_frequency_hours')::numeric * interval '1 hour' AS frequency,
            max(config_value) FILTER (WHERE config_key = 'full_reconciliation_hour')::integer * interval '1 hour' AS full_hour,
@@ -18,6 +19,12 @@ SELECT CASE
            WHEN (s.now >= date_trunc('day', s.now) + s.full_hour
                  AND timezone($1, l.full_at) >= date_trunc('day', s.now) + s.full_hour IS NOT TRUE) THEN 'full'
            WHEN l.any_at > clock_timestamp() - s.frequency IS NOT TRUE THEN 'hourly'
+           WHEN EXISTS (SELECT FROM daybook.reconciliation_findings AS f
+                        WHERE f.resolved_at IS NULL AND f.found_by IN ('bills', 'status')
+                          AND f.repaired_at > (SELECT max(started_at) FROM daybook.reconciliation_runs WHERE ended_at IS NOT NULL)
+                          AND NOT EXISTS (SELECT FROM daybook.sync_queue AS q
+                                          WHERE q.reference_type = f.reference_type AND q.reference_id = f.reference_id))
+           THEN 'repaired'
            ELSE 'none'
        END
 FROM settings AS s, last AS l

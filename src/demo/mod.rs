@@ -1,6 +1,7 @@
 //! `daybook demo`: a clinic at work, and its books, on a server that is gone afterwards.
 
 mod clinic;
+mod fault;
 mod summary;
 
 use std::future::Future;
@@ -167,12 +168,14 @@ async fn play(stage: &Stage, arguments: &Arguments) -> Result<bool> {
     while let Some(ended) = consumer.join_next().await {
         ended.map_err(|error| Error::Unexpected(error.to_string()))??;
     }
+    let databases = options.clone();
     let drained = consumer::drain(options, Duration::from_secs(120)).await?;
     let total = started.elapsed();
 
     let summary = summary::sum_up(&client, drained.unfinished).await?;
     print::line(summary.to_text(&written, writing, total).trim_end());
-    Ok(summary.is_equal())
+    let is_proven = fault::prove_break_and_heal(&client, &databases).await?;
+    Ok(summary.is_equal() && is_proven)
 }
 
 fn options(stage: &Stage, arguments: &Arguments) -> Databases {
@@ -242,6 +245,8 @@ async fn stay(stage: &Stage, arguments: &Arguments, shutdown: impl Future<Output
         "SELECT coalesce(min(id), 0) FROM pharmacy_bills WHERE invoice_number IS NOT NULL AND discounted_total IS NULL
                AND total_amount > 0 AND payment_mode IS DISTINCT FROM 'barter'";
     let id: i64 = client.query_one(sql, &[]).await.doing("choosing a bill")?.get(0);
+    let often = "UPDATE daybook.sync_configuration SET config_value = '0.01' WHERE config_key = 'reconciliation_frequency_hours'";
+    client.batch_execute(often).await.doing("setting how often to reconcile")?;
     drop(client);
     print::line(format_args!(
         "\nstaying up and posting. Look with: {psql}\n  \
@@ -249,6 +254,10 @@ async fn stay(stage: &Stage, arguments: &Arguments, shutdown: impl Future<Output
          SELECT * FROM daybook.sync_dead_letter WHERE resolved_at IS NULL;\n  \
          UPDATE pharmacy_bills SET total_amount = total_amount + 1 WHERE id = {id};  -- posted within a second\n  \
          SELECT * FROM ledger.journal_entries WHERE reference_type = 'PHARMACY' AND reference_id = '{id}' ORDER BY revision;\n\
+         Change something behind its back, and see it found and healed within a minute (it reconciles every 36 seconds here):\n  \
+         BEGIN; ALTER TABLE pharmacy_bills DISABLE TRIGGER daybook_capture; UPDATE pharmacy_bills SET total_amount = 1 WHERE id = {id};\n  \
+         ALTER TABLE pharmacy_bills ENABLE ALWAYS TRIGGER daybook_capture; COMMIT;\n  \
+         SELECT kind, message, details, resolution FROM daybook.reconciliation_findings;\n\
          End with Ctrl-C; nothing is left behind."
     ));
     consumer::run(options(stage, arguments), shutdown).await

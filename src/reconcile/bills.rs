@@ -45,7 +45,13 @@ impl Reconciliation {
         for bucket in source.keys().chain(ledger.keys().filter(|bucket| !source.contains_key(bucket))) {
             if source.get(bucket) != ledger.get(bucket) {
                 differing.push(*bucket);
-                rows += [&source, &ledger].iter().filter_map(|sums| sums.get(bucket)).map(|(rows, _)| rows).max().copied().unwrap_or(0);
+                rows += [&source, &ledger]
+                    .iter()
+                    .filter_map(|sums| sums.get(bucket))
+                    .map(|(rows, _)| rows)
+                    .max()
+                    .copied()
+                    .unwrap_or(0);
             }
         }
         self.beat().await?;
@@ -88,9 +94,8 @@ impl Reconciliation {
         let Scope { book, source, reference_type } = self.scope(table);
         let parameters: Parameters<'_> = &[&book, &source, &reference_type, &(buckets - 1)];
         let rows = self.scans.query(sql::BUCKET_SUMS, parameters).await.doing("adding up digests of bills")?;
-        let sum = |row: &tokio_postgres::Row| {
-            (row.get(0), (row.get(1), row.get::<_, &str>(2).parse().unwrap_or_default()))
-        };
+        let sum =
+            |row: &tokio_postgres::Row| (row.get(0), (row.get(1), row.get::<_, &str>(2).parse().unwrap_or_default()));
         Ok(rows.iter().map(sum).collect())
     }
 
@@ -162,23 +167,26 @@ impl Reconciliation {
         let ids: Vec<&str> = rows.iter().map(|row| row.reference_id.as_str()).collect();
         let Scope { book: name, source, reference_type } = self.scope(table);
         let parameters: Parameters<'_> = &[&name, &source, &reference_type, &ids];
-        let judged = self.worker.ledger.query(sql::JUDGED_BILLS, parameters).await.doing("reading the status of bills")?;
-        let mut is_known: Vec<Option<(bool, Option<i64>, Option<i64>)>> = vec![None; rows.len()];
+        let judged =
+            self.worker.ledger.query(sql::JUDGED_BILLS, parameters).await.doing("reading the status of bills")?;
+        let mut is_known: Vec<Option<Judged>> = vec![None; rows.len()];
         for row in &judged {
-            is_known[row.get::<_, i64>(0) as usize - 1] = Some((row.get(1), row.get(2), row.get(3)));
+            let judged = Judged { is_current: row.get(1), row_digest: row.get(2), fingerprint: row.get(3) };
+            is_known[row.get::<_, i64>(0) as usize - 1] = Some(judged);
         }
         let circumstances = Circumstances {
             minor_unit: book.minor_unit,
             site: &self.worker.source_name,
             go_live: reading.table.go_live(),
         };
-        let agrees = |row: &RowRead, known: Option<(bool, Option<i64>, Option<i64>)>| {
+        let agrees = |row: &RowRead, known: Option<Judged>| {
             let Some(wanted) = amounts_to(reading.rules, circumstances, row) else { return false };
             match known {
-                Some((true, digest, fingerprint)) => {
-                    fingerprint == wanted.fingerprint && digest == Some(row.digest).filter(|_| !wanted.is_out_of_scope)
+                Some(judged) => {
+                    judged.is_current
+                        && judged.fingerprint == wanted.fingerprint
+                        && judged.row_digest == Some(row.digest).filter(|_| !wanted.is_out_of_scope)
                 }
-                Some((false, ..)) => false,
                 None => wanted.is_out_of_scope,
             }
         };
@@ -249,6 +257,14 @@ impl Reconciliation {
             self.beat().await?;
         }
     }
+}
+
+/// What the status of a bill says of how it was judged last.
+#[derive(Clone, Copy)]
+struct Judged {
+    is_current: bool,
+    row_digest: Option<i64>,
+    fingerprint: Option<i64>,
 }
 
 /// What a row asks the ledger for.

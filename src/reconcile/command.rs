@@ -35,10 +35,8 @@ pub async fn execute(arguments: Arguments) -> Result<u8> {
         Some(table) => Some(attached(&connect_source(&urls).await?, table).await?.0),
         None => None,
     };
-    let options = Options { full, reference_type, site, repair: !no_repair, is_scheduled: false };
-    let Some(report) = reconcile(&databases, options).await? else {
-        return Err(Error::Unexpected("a reconciliation by hand waits for no other".into()));
-    };
+    let options = Options { full, reference_type, site, repair: !no_repair, ..Options::default() };
+    let report = reconcile(&databases, options).await?;
     match json {
         true => {
             let text = serde_json::to_string_pretty(&report);

@@ -140,7 +140,13 @@ impl Finding {
     pub fn of_bill(kind: Kind, reference_type: &str, reference_id: &str, message: impl Into<String>) -> Finding {
         Finding {
             reference_id: Some(reference_id.into()),
-            ..Finding::of_table(kind, FoundBy::Bills, reference_type, &format!("{reference_type} {reference_id}"), message)
+            ..Finding::of_table(
+                kind,
+                FoundBy::Bills,
+                reference_type,
+                &format!("{reference_type} {reference_id}"),
+                message,
+            )
         }
     }
 
@@ -156,7 +162,12 @@ impl Finding {
 }
 
 /// Keeps findings; returns those that nobody has resolved, with a word of their history in the message.
-pub(super) async fn keep(source: &Session, source_name: &str, run: i64, findings: Vec<Finding>) -> Result<Vec<Finding>> {
+pub(super) async fn keep(
+    source: &Session,
+    source_name: &str,
+    run: i64,
+    findings: Vec<Finding>,
+) -> Result<Vec<Finding>> {
     if findings.is_empty() {
         return Ok(findings);
     }

@@ -65,9 +65,10 @@ pub struct Options {
     pub reference_type: Option<String>,
     /// Only bills of this site; each row of the table is read for it.
     pub site: Option<String>,
+    /// Only bills with an open finding, once more: whether they are repaired. Proves nothing else.
+    pub only_repaired: bool,
     /// Enqueue what differs.
     pub repair: bool,
-    pub is_scheduled: bool,
 }
 
 /// A run under way: both sides, and what it found so far.
@@ -88,8 +89,14 @@ pub(crate) struct Reconciliation {
     repairs: i64,
 }
 
-/// Runs once. `None` where a run by schedule is under way elsewhere.
-pub async fn reconcile(databases: &Databases, options: Options) -> Result<Option<Report>> {
+/// Runs once, whatever else is under way: runs do not get in each other's way.
+pub async fn reconcile(databases: &Databases, options: Options) -> Result<Report> {
+    let report = run(databases, options, false).await?;
+    report.ok_or_else(|| Error::Unexpected("a run by hand waited for one by schedule".into()))
+}
+
+/// Runs once. `None` where it is by schedule, and another one is under way.
+async fn run(databases: &Databases, options: Options, is_scheduled: bool) -> Result<Option<Report>> {
     let Both { source, ledger, settings, .. } = connect_both(databases).await?;
     let scans = connect_as_consumer(Side::Ledger, &databases.ledger, SCAN_TIMEOUT).await?;
     scans.batch_execute(SCANS).await.doing("setting up the session")?;
@@ -97,10 +104,11 @@ pub async fn reconcile(databases: &Databases, options: Options) -> Result<Option
     let minor_unit = ledger::lock_book(&worker.ledger, &worker.book).await?.minor_unit;
     let process = crate::housekeeping::process_name();
     let scope = match (&options.reference_type, &options.site) {
+        (None, None) if options.only_repaired => Some("open findings".to_string()),
         (None, None) => None,
         (table, site) => Some([table.as_deref(), site.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ")),
     };
-    let begin: Parameters<'_> = &[&settings.source_name, &options.full, &options.is_scheduled, &scope, &process];
+    let begin: Parameters<'_> = &[&settings.source_name, &options.full, &is_scheduled, &scope, &process];
     let Some(row) = worker.source.query_opt(sql::BEGIN_RUN, begin).await.doing("beginning to reconcile")? else {
         return Ok(None);
     };
@@ -148,20 +156,28 @@ impl Reconciliation {
                 Err(error) => return Err(error),
             }
         }
-        self.look_at_capture(&tables).await?;
+        if !self.options.only_repaired {
+            self.look_at_capture(&tables).await?;
+        }
         Ok(tables)
     }
 
     /// Every bill of a table.
     async fn look_at_table(&mut self, table: &mut Table) -> Result<()> {
         let parameters: Parameters<'_> = &[&table.reference_type, &self.settings.reconciliation_frequency_hours];
-        let queue = self.worker.source.query_one(sql::QUEUE_OF_TABLE, parameters).await.doing("looking at the queue")?;
+        let queue =
+            self.worker.source.query_one(sql::QUEUE_OF_TABLE, parameters).await.doing("looking at the queue")?;
         table.oldest_event = queue.get("oldest");
         self.late(table, queue.get("late")).await?;
         if queue.get::<_, i64>("of_the_table") > 0 {
             table.not_proven = Some("all of it is being synchronised: look again when that is done".into());
         }
         self.worker.make_ready(&table.reference_type).await?;
+        if self.options.only_repaired {
+            table.not_proven = Some("only bills with a finding were looked at".into());
+            self.look_at_status(table).await?;
+            return self.look_at_open_findings(table).await;
+        }
         table.how = "digests";
         let too_much_differs = match self.options.site {
             Some(_) => true,
@@ -276,7 +292,7 @@ impl Reconciliation {
             Ok(tables) => (tables, None),
             Err(error) => (Vec::new(), Some(error)),
         };
-        if error.is_none() {
+        if error.is_none() && !self.options.only_repaired {
             let looked: Vec<String> = tables.iter().map(|table| table.reference_type.clone()).collect();
             let everywhere = self.options.reference_type.is_none() && self.options.site.is_none();
             let scope = if everywhere { None } else { Some(looked.as_slice()) };

@@ -49,8 +49,11 @@ pub(super) fn plain_rule(definition: &str, of: Surroundings<'_>) -> Result<Plain
     let index = |name: &str| names.iter().position(|of| *of == name).ok_or_else(|| format!("amount {name} is unknown"));
     let amounts: Result<Vec<String>, String> =
         file.amounts.iter().map(|amount| writer.amount(amount.get_ref(), &index)).collect();
-    let choices: Vec<(String, String)> =
-        file.accounts.iter().map(|(name, steps)| (name.clone(), writer.choice(steps.iter().map(|step| step.get_ref())))).collect();
+    let choices: Vec<(String, String)> = file
+        .accounts
+        .iter()
+        .map(|(name, steps)| (name.clone(), writer.choice(steps.iter().map(|step| step.get_ref()))))
+        .collect();
     let mut lines = Vec::new();
     for line in file.lines.iter().map(|line| line.get_ref()) {
         let (amount, is_credit) = match (&line.debit, &line.credit) {
@@ -153,7 +156,8 @@ impl Writer<'_> {
 
     fn counts(&self) -> String {
         let conditions = self.file.not_counted_when.iter().map(|condition| self.holds(condition.get_ref()));
-        let cases: String = conditions.map(|holds| format!(" WHEN ({holds}) IS NULL THEN NULL WHEN {holds} THEN false")).collect();
+        let cases: String =
+            conditions.map(|holds| format!(" WHEN ({holds}) IS NULL THEN NULL WHEN {holds} THEN false")).collect();
         if cases.is_empty() { "true".into() } else { format!("CASE{cases} ELSE true END") }
     }
 
@@ -170,12 +174,27 @@ impl Writer<'_> {
     fn amount(&self, amount: &Amount, index: &dyn Fn(&str) -> Result<usize, String>) -> Result<String, String> {
         let above = |name: &String| Ok::<String, String>(format!("a{}.v", index(name)?));
         let unit = self.of.minor_unit;
-        let Amount { first_of, otherwise, of, minus, sum_of, tax_inside, tax_on, rate, rate_from, stored, rounded, to, .. } =
-            amount;
+        let Amount {
+            first_of,
+            otherwise,
+            of,
+            minus,
+            sum_of,
+            tax_inside,
+            tax_on,
+            rate,
+            rate_from,
+            stored,
+            rounded,
+            to,
+            ..
+        } = amount;
         if let Some(columns) = first_of {
             // The first that is not null, even if it holds no number.
-            let cases: String =
-                columns.iter().map(|name| format!(" WHEN {} IS NOT NULL THEN {}", column(name), self.number(name))).collect();
+            let cases: String = columns
+                .iter()
+                .map(|name| format!(" WHEN {} IS NOT NULL THEN {}", column(name), self.number(name)))
+                .collect();
             let value = format!("CASE{cases} ELSE {} END", otherwise.as_deref().unwrap_or("NULL"));
             return Ok(self.signed(amount, format!("({value})::numeric")));
         }
@@ -200,14 +219,23 @@ impl Writer<'_> {
         let computed = match (tax_inside, tax_on) {
             (Some(gross), _) => {
                 let gross = above(gross)?;
-                format!("{gross} - {}", half_up(&format!("({gross} * 100)"), &format!("((100 + {rate}) * {smallest})"), &smallest))
+                format!(
+                    "{gross} - {}",
+                    half_up(&format!("({gross} * 100)"), &format!("((100 + {rate}) * {smallest})"), &smallest)
+                )
             }
-            (None, Some(net)) => half_up(&format!("({} * {rate})", above(net)?), &format!("(100 * {smallest})"), &smallest),
+            (None, Some(net)) => {
+                half_up(&format!("({} * {rate})", above(net)?), &format!("(100 * {smallest})"), &smallest)
+            }
             (None, None) => return Err(format!("amount {} comes from nothing", amount.name)),
         };
         Ok(match stored {
             Some(name) => {
-                format!("CASE WHEN {} IS NULL THEN {computed} ELSE {} END", column(name), self.signed(amount, self.number(name)))
+                format!(
+                    "CASE WHEN {} IS NULL THEN {computed} ELSE {} END",
+                    column(name),
+                    self.signed(amount, self.number(name))
+                )
             }
             None => computed,
         })

@@ -139,7 +139,8 @@ impl Reading<'_> {
         let Reading { table, rules, time_zone } = self;
         let order = table.order()?;
         let go_live = table.go_live();
-        let beyond = after.as_ref().map_or(String::new(), |_| format!("WHERE ({order}) > ({})", table.place_parameters(4)));
+        let beyond =
+            after.as_ref().map_or(String::new(), |_| format!("WHERE ({order}) > ({})", table.place_parameters(4)));
         let columns: String =
             rules.columns().iter().map(|column| format!(", {}", read_expression(column, "$2"))).collect();
         let statement = format!(

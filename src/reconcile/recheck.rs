@@ -89,7 +89,8 @@ impl Worker {
         let sql = "SELECT EXISTS (SELECT FROM daybook.sync_queue WHERE reference_type = $1 AND (reference_id = $2 OR reference_id IS NULL))";
         let waits: bool =
             self.source.query_one(sql, &[&reference_type, &id]).await.doing("looking at the queue")?.get(0);
-        let sql = "SELECT EXISTS (SELECT FROM daybook.sync_dead_letter WHERE reference_type = $1 AND reference_id = $2)";
+        let sql =
+            "SELECT EXISTS (SELECT FROM daybook.sync_dead_letter WHERE reference_type = $1 AND reference_id = $2)";
         let is_parked: bool =
             self.source.query_one(sql, &[&reference_type, &id]).await.doing("looking at dead letters")?.get(0);
         let mut looked = Looked::default();
@@ -121,13 +122,8 @@ impl Worker {
         // Bills that the ledger did not know leave no row behind.
         self.ledger.rollback().await.doing("ending the look")?;
 
-        let law = Law {
-            rules,
-            book: &book,
-            site: &self.source_name,
-            go_live: table.go_live(),
-            on_delete: table.on_delete(),
-        };
+        let law =
+            Law { rules, book: &book, site: &self.source_name, go_live: table.go_live(), on_delete: table.on_delete() };
         let mut looked = Looked::default();
         let mut refreshed: Vec<(&Status, Digests)> = Vec::new();
         for (status, look) in statuses.iter().zip(&looks) {
@@ -140,7 +136,8 @@ impl Worker {
             let (sound, broken): (Vec<_>, Vec<_>) = entries.partition(Result::is_ok);
             let entries: Vec<LiveEntry> = sound.into_iter().filter_map(Result::ok).collect();
             if let Some(Err(why)) = broken.into_iter().next() {
-                let finding = Finding::of_bill(Kind::Unbalanced, reference_type, &id, format!("{reference_type} {id}: {why}"));
+                let finding =
+                    Finding::of_bill(Kind::Unbalanced, reference_type, &id, format!("{reference_type} {id}: {why}"));
                 looked.differ.push((finding, true));
                 continue;
             }
@@ -170,7 +167,8 @@ impl Worker {
             return Ok(());
         }
         let Scope { book, source, reference_type } = scope;
-        let column = |of: fn(&Digests) -> Option<i64>| refreshed.iter().map(|(_, digests)| of(digests)).collect::<Vec<_>>();
+        let column =
+            |of: fn(&Digests) -> Option<i64>| refreshed.iter().map(|(_, digests)| of(digests)).collect::<Vec<_>>();
         let ids: Vec<&str> = refreshed.iter().map(|(status, _)| status.reference_id.as_str()).collect();
         let synchronisations: Vec<i64> = refreshed.iter().map(|(status, _)| status.synchronisation).collect();
         let (rows, rules) = (column(|digests| digests.row), column(|digests| digests.rule));

@@ -83,8 +83,8 @@ impl Report {
     pub(super) fn new(run: &Reconciliation, tables: Vec<Table>, error: Option<&Error>) -> Report {
         let mut findings = run.findings.clone();
         findings.sort_by(|a, b| (!a.kind.is_critical(), &a.key).cmp(&(!b.kind.is_critical(), &b.key)));
-        let differ = findings.iter().any(|finding| finding.kind.is_critical())
-            || tables.iter().any(|table| table.findings > 0);
+        let differ =
+            findings.iter().any(|finding| finding.kind.is_critical()) || tables.iter().any(|table| table.findings > 0);
         let outcome = match error {
             Some(_) => "failed",
             None if differ => "findings",
@@ -96,7 +96,15 @@ impl Report {
             "proven" => Some(oldest.map_or(run.started_at, |oldest| oldest.min(run.started_at))),
             _ => None,
         };
-        Report { run: run.run, outcome, started_at: run.started_at, proven_until, tables, findings, repairs: run.repairs }
+        Report {
+            run: run.run,
+            outcome,
+            started_at: run.started_at,
+            proven_until,
+            tables,
+            findings,
+            repairs: run.repairs,
+        }
     }
 
     /// Findings without which the ledger would be proven.
@@ -131,7 +139,8 @@ impl Report {
             text.push_str(&format!("{:<16}{}\n", finding.kind.as_str(), finding.message));
             for (side, name) in [("bill", "the bill says"), ("ledger", "the ledger has")] {
                 if let Some(amounts) = finding.details.get(side).and_then(|side| side.as_object()) {
-                    let amounts = amounts.iter().map(|(account, amount)| format!("{account} {}", amount.as_str().unwrap_or("")));
+                    let amounts =
+                        amounts.iter().map(|(account, amount)| format!("{account} {}", amount.as_str().unwrap_or("")));
                     let amounts = amounts.collect::<Vec<_>>().join(", ");
                     let amounts = if amounts.is_empty() { "nothing".into() } else { amounts };
                     text.push_str(&format!("{:16}{name:<15} {amounts}\n", ""));

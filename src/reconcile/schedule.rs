@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-use super::{Options, Report, reconcile};
+use super::{Options, Report, run};
 use crate::database::Session;
 use crate::error::{Doing, Result};
 use crate::options::Databases;
@@ -33,15 +33,16 @@ impl Schedule {
         }
         self.looked = Some(Instant::now());
         let due = source.query_one(sql::DUE, &[&time_zone]).await.doing("looking whether to reconcile")?;
-        let full = match due.get::<_, &str>(0) {
-            "full" => true,
-            "hourly" => false,
-            _ => return Ok(()),
-        };
-        let (databases, options) = (self.databases.clone(), Options { full, repair: true, is_scheduled: true, ..Options::default() });
+        let kind: String = due.get(0);
+        if kind == "none" {
+            return Ok(());
+        }
+        let databases = self.databases.clone();
+        let (full, only_repaired) = (kind == "full", kind == "repaired");
+        let options = Options { full, only_repaired, repair: true, ..Options::default() };
         self.running = Some(tokio::spawn(async move {
-            match reconcile(&databases, options).await {
-                Ok(Some(report)) => tell(&report, full),
+            match run(&databases, options, true).await {
+                Ok(Some(report)) => tell(&report, &kind),
                 Ok(None) => {}
                 Err(error) => tracing::warn!("reconciling: {error}; tried again in a minute"),
             }
@@ -59,14 +60,19 @@ impl Drop for Schedule {
     }
 }
 
-fn tell(report: &Report, full: bool) {
-    let kind = if full { "full" } else { "hourly" };
+fn tell(report: &Report, kind: &str) {
     let bills: i64 = report.tables.iter().map(|table| table.bills).sum();
     let Report { run, outcome, repairs, .. } = report;
     match *outcome {
         "proven" => tracing::info!(run, bills, kind, "reconciled: the ledger equals the bills"),
+        "incomplete" if kind == "repaired" => tracing::info!(run, "what was repaired is equal now"),
         _ => tracing::warn!(
-            run, bills, kind, outcome, findings = report.critical(), repairs,
+            run,
+            bills,
+            kind,
+            outcome,
+            findings = report.critical(),
+            repairs,
             "reconciled: the ledger is not proven; see daybook.reconciliation_findings"
         ),
     }

@@ -28,8 +28,12 @@ impl Reconciliation {
                 let kind = if row.get::<_, i64>("bases") > 1 { Kind::Duplicate } else { Kind::Tampered };
                 let why = match (kind, row.get("lives_differ")) {
                     (Kind::Duplicate, _) => "two of its entries are live at once",
-                    (_, true) => "its status and the journal name different live entries: one of them was changed by hand",
-                    (_, false) => "the journal lacks entries of it, or its status counts wrongly: one of them was changed by hand",
+                    (_, true) => {
+                        "its status and the journal name different live entries: one of them was changed by hand"
+                    }
+                    (_, false) => {
+                        "the journal lacks entries of it, or its status counts wrongly: one of them was changed by hand"
+                    }
                 };
                 let message = format!("{} {id}: {why}", table.reference_type);
                 let subject = format!("status {} {id}", table.reference_type);

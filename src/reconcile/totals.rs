@@ -182,7 +182,8 @@ impl Reconciliation {
         let waits = "SELECT k.id FROM unnest($2::text[]) AS k (id) WHERE EXISTS (
                          SELECT FROM daybook.sync_queue AS q WHERE q.reference_type = $1 AND (q.reference_id = k.id OR q.reference_id IS NULL))";
         // After the rows: what is committed in between is on its way, and excused.
-        let waits = self.worker.source.query(waits, &[&table.reference_type, &equal]).await.doing("looking at the queue")?;
+        let waits =
+            self.worker.source.query(waits, &[&table.reference_type, &equal]).await.doing("looking at the queue")?;
         let waits: BTreeSet<String> = waits.iter().map(|row| row.get(0)).collect();
         let not_current = self.not_current(table).await?;
         self.worker.ledger.rollback().await.doing("ending the look")?;
@@ -344,10 +345,21 @@ fn add_totals(rule: &PlainRule, row: &Row, totals: &mut Totals) {
 }
 
 /// Parameters: $1 go-live date; then the bills to leave out, or the days, or ids and the parts of their keys.
-fn statement(reading: &Reading<'_>, rules: &[PlainRule], at: usize, which: &Rows<'_>, excludes: bool, bounds: &str) -> String {
+fn statement(
+    reading: &Reading<'_>,
+    rules: &[PlainRule],
+    at: usize,
+    which: &Rows<'_>,
+    excludes: bool,
+    bounds: &str,
+) -> String {
     let (rule, table) = (&rules[at], reading.table);
-    let amounts: String =
-        rule.amounts.iter().enumerate().map(|(at, amount)| format!(" CROSS JOIN LATERAL (SELECT {amount} AS v OFFSET 0) AS a{at}")).collect();
+    let amounts: String = rule
+        .amounts
+        .iter()
+        .enumerate()
+        .map(|(at, amount)| format!(" CROSS JOIN LATERAL (SELECT {amount} AS v OFFSET 0) AS a{at}"))
+        .collect();
     let choices: String = rule.choices.iter().map(|(_, choice)| format!(", {choice}")).collect();
     let choices: String = match choices.is_empty() {
         true => String::new(),
@@ -363,7 +375,12 @@ fn statement(reading: &Reading<'_>, rules: &[PlainRule], at: usize, which: &Rows
     // The version is the latest by whose own date the bill is not before its first day.
     let mut version: Vec<String> = rules[at + 1..]
         .iter()
-        .filter_map(|later| later.valid_from.as_ref().map(|from| format!("({} < {}::date) IS NOT FALSE", later.day, quote_literal(from))))
+        .filter_map(|later| {
+            later
+                .valid_from
+                .as_ref()
+                .map(|from| format!("({} < {}::date) IS NOT FALSE", later.day, quote_literal(from)))
+        })
         .collect();
     version.extend(rule.valid_from.as_ref().map(|from| format!("{} >= {}::date", rule.day, quote_literal(from))));
     let version: String = version.iter().map(|condition| format!(" AND {condition}")).collect();
@@ -383,7 +400,8 @@ fn statement(reading: &Reading<'_>, rules: &[PlainRule], at: usize, which: &Rows
             let parts = 1..=table.key_types.len();
             let parameters: String = parts.clone().map(|part| format!(", ${}::text[]", part + 2)).collect();
             let names: String = parts.map(|part| format!(", part_{part}")).collect();
-            joins = format!(" JOIN unnest($2::text[]{parameters}) AS k (reference_id{names}) ON {}true", table.key_match());
+            joins =
+                format!(" JOIN unnest($2::text[]{parameters}) AS k (reference_id{names}) ON {}true", table.key_match());
         }
     }
     let groups = 2 + rule.choices.len() + usize::from(!id.is_empty());

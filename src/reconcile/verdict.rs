@@ -42,12 +42,20 @@ impl Side {
     /// Amounts as texts.
     fn to_json(&self) -> serde_json::Value {
         let text = |amount: &Decimal| serde_json::Value::String(amount.to_string());
-        serde_json::Value::Object(self.accounts.iter().map(|(account, amount)| (account.clone(), text(amount))).collect())
+        serde_json::Value::Object(
+            self.accounts.iter().map(|(account, amount)| (account.clone(), text(amount))).collect(),
+        )
     }
 }
 
 /// Compares what the posting function says of a bill with its status and live entries, none of which was on its way.
-pub fn verdict(reference_type: &str, judgement: &Judgement, status: &Status, live: &[LiveEntry], found: &Found) -> Verdict {
+pub fn verdict(
+    reference_type: &str,
+    judgement: &Judgement,
+    status: &Status,
+    live: &[LiveEntry],
+    found: &Found,
+) -> Verdict {
     let bill = &status.reference_id;
     let differs = |kind: Kind, message: String, wanted: &Side| {
         let details = serde_json::json!({
@@ -55,7 +63,11 @@ pub fn verdict(reference_type: &str, judgement: &Judgement, status: &Status, liv
             "ledger": Side::of(live.iter().flat_map(|entry| entry.lines.as_slice())).to_json(),
         });
         let entry_id = live.last().map(|entry| entry.id);
-        Verdict::Differs(Box::new(Finding { entry_id, details, ..Finding::of_bill(kind, reference_type, bill, message) }))
+        Verdict::Differs(Box::new(Finding {
+            entry_id,
+            details,
+            ..Finding::of_bill(kind, reference_type, bill, message)
+        }))
     };
     let told = |why: &str| format!("{reference_type} {bill}: {why}");
     match judgement {
@@ -98,7 +110,9 @@ pub fn verdict(reference_type: &str, judgement: &Judgement, status: &Status, liv
                 () if last.map(|entry| entry.effective_date) != live.first().map(|base| base.effective_date) => {
                     (Kind::WrongDate, "is in the ledger under another date than its row says")
                 }
-                () => (Kind::WrongDimension, "is in the ledger under another site, department or party than its row says"),
+                () => {
+                    (Kind::WrongDimension, "is in the ledger under another site, department or party than its row says")
+                }
             };
             differs(kind, told(why), &wanted)
         }

@@ -55,22 +55,10 @@ fn rule_exchanged(from: &str, to: &str) -> String {
 }
 
 fn faults() -> Vec<Fault> {
-    let on_source = |class, source: String, kind| Fault {
-        class,
-        source,
-        ledger: String::new(),
-        kind,
-        bills: 20,
-        hourly: true,
-    };
-    let on_ledger = |class, ledger: String, kind| Fault {
-        class,
-        source: String::new(),
-        ledger,
-        kind,
-        bills: 20,
-        hourly: true,
-    };
+    let on_source =
+        |class, source: String, kind| Fault { class, source, ledger: String::new(), kind, bills: 20, hourly: true };
+    let on_ledger =
+        |class, ledger: String, kind| Fault { class, source: String::new(), ledger, kind, bills: 20, hourly: true };
     let lab = "e.reference_type = 'LAB' AND e.reference_id::int BETWEEN 1 AND 20";
     vec![
         on_source("row changed, triggers disabled", uncaptured(&format!("UPDATE lab_bills SET amount = amount + 0.01 WHERE {IDS}")), "stale"),
@@ -181,7 +169,9 @@ async fn put_in(clinic: &Clinic, fault: &Fault) {
 /// So many lab bills have a finding of that kind.
 fn found(report: &Report, kind: &str) -> usize {
     let is_so = |finding: &&daybook::reconcile::findings::Finding| {
-        finding.kind.as_str() == kind && finding.reference_type.as_deref() == Some("LAB") && finding.reference_id.is_some()
+        finding.kind.as_str() == kind
+            && finding.reference_type.as_deref() == Some("LAB")
+            && finding.reference_id.is_some()
     };
     report.findings.iter().filter(is_so).count()
 }
@@ -212,7 +202,11 @@ async fn each_class_of_fault_is_found_in_one_run_and_healed_by_its_repair() {
         assert_eq!(clinic.text(open).await, "1", "{}", fault.class);
 
         if fault.class.starts_with("capture function") {
-            clinic.dba.batch_execute("SELECT daybook.write_capture_function('lab_bills')").await.expect("writes it again");
+            clinic
+                .dba
+                .batch_execute("SELECT daybook.write_capture_function('lab_bills')")
+                .await
+                .expect("writes it again");
         }
         clinic.drain().await;
         clinic.assert_bills_of_the_ledger(fault.class).await;

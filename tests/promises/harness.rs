@@ -6,7 +6,6 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use daybook::reconcile::{self, Report};
 use daybook::address::Address;
 use daybook::address::parse_url;
 use daybook::consumer::{self, Drained};
@@ -15,6 +14,7 @@ use daybook::identity::Wishes;
 use daybook::install::install;
 use daybook::options::Databases;
 use daybook::private_server::PrivateServer;
+use daybook::reconcile::{self, Report};
 use tokio::sync::OnceCell;
 use tokio_postgres::Client;
 
@@ -201,7 +201,7 @@ impl Clinic {
     /// Reconciles once, by digests or in full, and has what differs enqueued.
     pub async fn reconcile(&self, full: bool) -> Report {
         let options = reconcile::Options { full, repair: true, ..reconcile::Options::default() };
-        reconcile::reconcile(&self.options(1), options).await.expect("reconciles").expect("no other run is waited for")
+        reconcile::reconcile(&self.options(1), options).await.expect("reconciles")
     }
 
     pub async fn write(&self, sql: &str) {

@@ -42,7 +42,9 @@ async fn a_ledger_that_equals_the_bills_is_proven_up_to_the_moment_of_the_look()
             let parked: u64 = report.tables.iter().map(|table| table.excused).sum();
             assert_eq!(parked, 9, "parked bills are looked at, and are no findings");
         }
-        let kept = clinic.text("SELECT string_agg(outcome || ' ' || is_full, ',' ORDER BY run_id) FROM daybook.reconciliation_runs").await;
+        let kept = clinic
+            .text("SELECT string_agg(outcome || ' ' || is_full, ',' ORDER BY run_id) FROM daybook.reconciliation_runs")
+            .await;
         assert_eq!(kept, "proven false,proven true");
     }
 }
