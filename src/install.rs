@@ -39,6 +39,7 @@ const SOURCE_MIGRATIONS: &[SqlFile] = sql_files![
     "source/migrations/V16__sync_health_figures.sql",
     "source/migrations/V17__ledger_place.sql",
     "source/migrations/V18__reconciliation.sql",
+    "source/migrations/V20__clinic_rules.sql",
 ];
 
 const SOURCE_FUNCTIONS: &[SqlFile] = sql_files![

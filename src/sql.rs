@@ -79,6 +79,7 @@ pub mod reconcile {
         RESOLVE_BILLS = "resolve_bills.sql",
         OPEN_FINDINGS = "open_findings.sql",
         REPAIR = "repair.sql",
+        CLINIC_RULES = "clinic_rules.sql",
         // on the ledger
         BUCKET_SUMS = "bucket_sums.sql",
         OPEN_BUCKETS = "open_buckets.sql",
@@ -91,5 +92,7 @@ pub mod reconcile {
         NOT_CURRENT_BILLS = "not_current_bills.sql",
         LEDGER_TOTALS = "ledger_totals.sql",
         LEDGER_BILLS = "ledger_bills.sql",
+        OVERDUE_RECEIVABLES = "overdue_receivables.sql",
+        BILLS_WITH_WARNINGS = "bills_with_warnings.sql",
     }
 }

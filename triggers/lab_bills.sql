@@ -10,4 +10,4 @@ SELECT daybook.attach(
     'lab_bills',
     'LAB',
     key_columns => ARRAY['id'],
-    filter_columns => ARRAY['visit_id', 'amount', 'paid', 'discounted_amount', 'payment_mode', 'invoice_number', 'created_at']);
+    filter_columns => ARRAY['visit_id', 'amount', 'paid', 'discounted_amount', 'discount_value', 'payment_mode', 'invoice_number', 'created_at']);

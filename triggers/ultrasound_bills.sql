@@ -10,4 +10,4 @@ SELECT daybook.attach(
     'ultrasound_bills',
     'ULTRASOUND',
     key_columns => ARRAY['id'],
-    filter_columns => ARRAY['visit_id', 'total_amount', 'discounted_total', 'payment_mode', 'invoice_number', 'created_at']);
+    filter_columns => ARRAY['visit_id', 'total_amount', 'discounted_total', 'discount_value', 'payment_mode', 'invoice_number', 'created_at']);

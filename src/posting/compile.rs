@@ -126,6 +126,14 @@ impl Compiler<'_> {
             let compiled = self.line(line.get_ref(), &choices);
             lines.push(self.at(line, compiled)?);
         }
+        if let Some(discount) = &file.discount {
+            let rule_file::Discount { given, result } = discount.get_ref();
+            for name in [given, result] {
+                // Watched and readable like any other; the posting itself has no use for it.
+                let column = self.column(name, Reading::Text);
+                self.at(discount, column)?;
+            }
+        }
         self.look_for_leftovers(file, &lines)?;
         Ok(Rule {
             reference_type,

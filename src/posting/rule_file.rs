@@ -39,6 +39,16 @@ pub struct RuleFile {
     #[serde(default)]
     pub accounts: BTreeMap<String, Vec<Spanned<AccountChoice>>>,
     pub lines: Vec<Spanned<RuleLine>>,
+    pub discount: Option<Spanned<Discount>>,
+}
+
+/// For the clinic's rule that a discount shows: where the column `given` holds a number that is not zero, the column `result` is not
+/// null. A bill that fails is posted all the same, and told as a warning.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Discount {
+    pub given: String,
+    pub result: String,
 }
 
 /// The first of these columns that is not null names the party: `prefix` and the column's text.

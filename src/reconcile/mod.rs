@@ -12,6 +12,7 @@
 
 mod bills;
 mod capture;
+mod clinic;
 mod command;
 pub mod findings;
 mod plain_sql;
@@ -192,6 +193,7 @@ impl Reconciliation {
         }
         if self.options.full {
             self.compare_totals(table).await?;
+            self.look_at_rules_of_the_clinic(table).await?;
         }
         self.look_at_status(table).await?;
         self.look_at_odd_bills(table).await?;

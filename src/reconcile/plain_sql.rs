@@ -22,6 +22,10 @@ pub(super) struct PlainRule {
     pub choices: Vec<(String, String)>,
     pub lines: Vec<PlainLine>,
     pub valid_from: Option<String>,
+    /// Whether the row is a draft: it does not count, since something is missing.
+    pub is_draft: Option<String>,
+    /// Whether it has a discount and no discounted amount.
+    pub lacks_discount: Option<String>,
 }
 
 /// A line: plus or minus an amount, on an account or on the one that a choice leads to.
@@ -79,6 +83,11 @@ pub(super) fn plain_rule(definition: &str, of: Surroundings<'_>) -> Result<Plain
         choices,
         lines,
         valid_from: file.valid_from.as_ref().map(|day| day.get_ref().clone()),
+        is_draft: writer.is_draft(),
+        lacks_discount: file.discount.as_ref().map(|discount| {
+            let (given, result) = (&discount.get_ref().given, &discount.get_ref().result);
+            format!("({} <> 0) AND {} IS NULL AND ({}) IS TRUE", writer.number(given), column(result), writer.counts())
+        }),
     })
 }
 
@@ -159,6 +168,14 @@ impl Writer<'_> {
         let cases: String =
             conditions.map(|holds| format!(" WHEN ({holds}) IS NULL THEN NULL WHEN {holds} THEN false")).collect();
         if cases.is_empty() { "true".into() } else { format!("CASE{cases} ELSE true END") }
+    }
+
+    fn is_draft(&self) -> Option<String> {
+        let conditions = self.file.not_counted_when.iter().map(|condition| condition.get_ref());
+        let missing =
+            conditions.filter(|condition| condition.is_null == Some(true)).map(|condition| self.holds(condition));
+        let missing = missing.collect::<Vec<_>>().join(" OR ");
+        Some(format!("({missing})")).filter(|_| !missing.is_empty())
     }
 
     /// The opposite sign where one of the amount's conditions holds.

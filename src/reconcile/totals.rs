@@ -87,7 +87,7 @@ impl Reconciliation {
         Ok(())
     }
 
-    fn plain_rules(&self, table: &Table) -> Result<Vec<PlainRule>, String> {
+    pub(super) fn plain_rules(&self, table: &Table) -> Result<Vec<PlainRule>, String> {
         let Reading { table, rules, time_zone } = self.reading(table).map_err(|error| error.to_string())?;
         let of = Surroundings {
             table,
@@ -344,6 +344,20 @@ fn add_totals(rule: &PlainRule, row: &Row, totals: &mut Totals) {
     }
 }
 
+/// Whether a row is judged by a version: the latest by whose own date the bill is not before its first day.
+pub(super) fn version_condition(rules: &[PlainRule], at: usize) -> String {
+    let mut conditions: Vec<String> = rules[at + 1..]
+        .iter()
+        .filter_map(|later| {
+            let from = later.valid_from.as_ref()?;
+            Some(format!("({} < {}::date) IS NOT FALSE", later.day, quote_literal(from)))
+        })
+        .collect();
+    let rule = &rules[at];
+    conditions.extend(rule.valid_from.as_ref().map(|from| format!("{} >= {}::date", rule.day, quote_literal(from))));
+    conditions.iter().map(|condition| format!(" AND {condition}")).collect()
+}
+
 /// Parameters: $1 go-live date; then the bills to leave out, or the days, or ids and the parts of their keys.
 fn statement(
     reading: &Reading<'_>,
@@ -372,18 +386,7 @@ fn statement(
     let used: BTreeSet<usize> = rule.lines.iter().map(|line| line.amount).collect();
     let is_something = used.iter().map(|at| format!("a{at}.v <> 0")).collect::<Vec<_>>().join(" OR ");
     let cannot_be_told = used.iter().map(|at| format!("a{at}.v IS NULL")).collect::<Vec<_>>().join(" OR ");
-    // The version is the latest by whose own date the bill is not before its first day.
-    let mut version: Vec<String> = rules[at + 1..]
-        .iter()
-        .filter_map(|later| {
-            later
-                .valid_from
-                .as_ref()
-                .map(|from| format!("({} < {}::date) IS NOT FALSE", later.day, quote_literal(from)))
-        })
-        .collect();
-    version.extend(rule.valid_from.as_ref().map(|from| format!("{} >= {}::date", rule.day, quote_literal(from))));
-    let version: String = version.iter().map(|condition| format!(" AND {condition}")).collect();
+    let version = version_condition(rules, at);
     let (mut joins, mut conditions, mut id) = (String::new(), String::new(), String::new());
     match which {
         Rows::Totals if excludes => {

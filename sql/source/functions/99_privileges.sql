@@ -1,10 +1,13 @@
 -- Purpose: who may do what. PUBLIC, and so every application role, has no right here at all: the capture functions run
 --          as daybook_owner. Attaching, suspending, retrying and resolving is for superusers and members of daybook_owner.
 GRANT USAGE ON SCHEMA daybook TO daybook_consumer, daybook_reader, daybook_controller;
-GRANT SELECT ON daybook.sync_configuration, daybook.sync_source, daybook.sync_system_health TO daybook_controller;
+GRANT SELECT ON daybook.sync_configuration, daybook.sync_source, daybook.sync_system_health, daybook.clinic_rules,
+    daybook.reconciliation_runs, daybook.reconciliation_findings TO daybook_controller;
+GRANT INSERT, UPDATE, DELETE ON daybook.clinic_rules TO daybook_controller;
 GRANT SELECT ON daybook.sync_configuration, daybook.sync_source, daybook.sync_queue, daybook.sync_dead_letter,
     daybook.sync_audit_log, daybook.sync_alerts, daybook.sync_system_health, daybook.sync_health_figures, daybook.ledger_meeting,
-    daybook.schema_history, daybook.reconciliation_runs, daybook.reconciliation_findings
+    daybook.schema_history, daybook.reconciliation_runs, daybook.reconciliation_findings,
+    daybook.clinic_rules
     TO daybook_consumer, daybook_reader;
 GRANT SELECT ON daybook.current_alerts, daybook.dead_letters TO daybook_reader, daybook_consumer;
 GRANT INSERT, UPDATE, DELETE ON daybook.sync_queue TO daybook_consumer;
