@@ -62,6 +62,7 @@ const SOURCE_FUNCTIONS: &[SqlFile] = sql_files![
     "source/functions/15_guard_configuration.sql",
     "source/functions/16_pause.sql",
     "source/functions/17_begin_numbers_anew.sql",
+    "source/functions/18_findings.sql",
     "source/functions/99_privileges.sql",
 ];
 

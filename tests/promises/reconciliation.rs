@@ -64,3 +64,181 @@ async fn what_is_queued_is_pending_and_no_finding_and_bounds_what_is_proven() {
     clinic.drain().await;
     assert_eq!(clinic.balances("PHARMACY", &id).await, "1000 224.00, 2100 -12.00, 4100 -212.00");
 }
+
+#[tokio::test]
+async fn a_finding_that_returns_after_its_repair_says_so_and_one_that_a_person_resolved_stays_so() {
+    let clinic = Clinic::new().await;
+    clinic.write(BILLS).await;
+    clinic.drain().await;
+    let change = "ALTER TABLE lab_bills DISABLE TRIGGER USER; UPDATE lab_bills SET amount = amount + 1 WHERE id = 7;
+                  ALTER TABLE lab_bills ENABLE ALWAYS TRIGGER daybook_capture;
+                  ALTER TABLE lab_bills ENABLE ALWAYS TRIGGER daybook_capture_truncate";
+    for times in 0..3 {
+        clinic.dba.batch_execute(change).await.expect("changes past capture");
+        let report = clinic.reconcile(false).await;
+        assert_eq!(kinds(&report), [(Kind::Stale, "7".into())]);
+        assert_eq!(report.repairs, 1);
+        let says = report.findings[0].message.contains(&format!("came back: {times} times"));
+        assert_eq!(says, times > 0, "{}", report.findings[0].message);
+        clinic.drain().await;
+        assert_eq!(clinic.reconcile(false).await.outcome, "proven");
+    }
+    let history = "SELECT concat_ws(' ', finding_key, times_seen, times_returned, resolution) FROM daybook.reconciliation_findings";
+    assert_eq!(clinic.text(history).await, "stale LAB 7 3 2 repaired");
+
+    // Without repair it stays, is seen again, and is one finding; a person's word closes it for as long as it is the same.
+    clinic.dba.batch_execute(change).await.expect("changes past capture");
+    let options = daybook::reconcile::Options::default();
+    for _ in 0..2 {
+        let report = daybook::reconcile::reconcile(&clinic.options(1), options.clone()).await.expect("reconciles");
+        assert_eq!((kinds(&report).len(), report.repairs, report.exit_code()), (1, 0, 1));
+    }
+    assert_eq!(clinic.text("SELECT count(*) FROM daybook.sync_queue").await, "0");
+    assert_eq!(clinic.text(history).await, "stale LAB 7 5 3");
+    let refused = crate::harness::refused(&clinic.dba, "SELECT daybook.resolve_finding('stale LAB 7', ' ')").await;
+    assert!(refused.contains("takes a note"), "{refused}");
+    clinic
+        .dba
+        .batch_execute("SELECT daybook.resolve_finding('stale LAB 7', 'the vendor mends it')")
+        .await
+        .expect("resolves");
+    let report = daybook::reconcile::reconcile(&clinic.options(1), options.clone()).await.expect("reconciles");
+    assert_eq!(kinds(&report), []);
+    assert_eq!(report.outcome, "findings", "the bill differs all the same, and the ledger is not proven");
+    clinic.dba.batch_execute(change).await.expect("changes it again");
+    let report = daybook::reconcile::reconcile(&clinic.options(1), options).await.expect("reconciles");
+    assert_eq!(kinds(&report), [(Kind::Stale, "7".into())], "it is not the same any more");
+}
+
+#[tokio::test]
+async fn parked_retained_suspended_and_old_bills_are_no_findings_and_an_archive_job_is_held_by_the_brake() {
+    let clinic = Clinic::new().await;
+    clinic.write(BILLS).await;
+    clinic.drain().await;
+    clinic.configure("reversal_brake", "5").await;
+    let past = "ALTER TABLE lab_bills DISABLE TRIGGER USER; DELETE FROM lab_bills;
+                ALTER TABLE lab_bills ENABLE ALWAYS TRIGGER daybook_capture;
+                ALTER TABLE lab_bills ENABLE ALWAYS TRIGGER daybook_capture_truncate";
+    clinic.dba.batch_execute(past).await.expect("archives past capture");
+    let report = clinic.reconcile(false).await;
+    assert_eq!(
+        report.findings.iter().filter(|finding| finding.kind == Kind::Orphan).count(),
+        40,
+        "{}",
+        report.to_text()
+    );
+    clinic.drain().await;
+    let retained = "SELECT count(*) FROM ledger.sync_master_status WHERE retained_because = 'brake'";
+    assert_eq!(clinic.ledger_text(retained).await, "40", "a repair is held by the brake like any other event");
+    assert_eq!(clinic.reconcile(true).await.outcome, "proven", "what is held is no finding");
+    clinic.dba.batch_execute("SELECT daybook.suspend('pharmacy_bills')").await.expect("suspends");
+    clinic.write("UPDATE pharmacy_bills SET total_amount = total_amount + 1").await;
+    let report = clinic.reconcile(true).await;
+    assert_eq!((kinds(&report), report.outcome, report.exit_code()), (vec![], "incomplete", 1), "{}", report.to_text());
+    clinic.dba.batch_execute("SELECT daybook.resume('pharmacy_bills')").await.expect("resumes");
+    let report = clinic.reconcile(true).await;
+    assert_eq!(
+        (kinds(&report), report.outcome),
+        (vec![], "incomplete"),
+        "all of it is on its way: {}",
+        report.to_text()
+    );
+    clinic.drain().await;
+    assert_eq!(clinic.reconcile(true).await.outcome, "proven");
+}
+
+#[tokio::test]
+async fn what_existed_before_attach_is_one_finding_and_is_not_posted_by_a_repair() {
+    let clinic = Clinic::new().await;
+    clinic.dba.batch_execute("SELECT daybook.detach('lab_bills')").await.expect("detaches");
+    clinic.write(BILLS).await;
+    clinic.dba.batch_execute(crate::harness::TRIGGERS[2]).await.expect("attaches");
+    clinic.drain().await;
+    for full in [false, true] {
+        let report = clinic.reconcile(full).await;
+        assert_eq!(kinds(&report), [(Kind::Missing, String::new())], "{}", report.to_text());
+        assert!(report.findings[0].message.contains("40 bills of LAB have never been posted"), "{}", report.to_text());
+        assert_eq!(report.repairs, 0);
+    }
+    clinic.dba.batch_execute("SELECT daybook.backfill('lab_bills')").await.expect("backfills");
+    clinic.drain().await;
+    assert_eq!(clinic.reconcile(false).await.outcome, "proven");
+    assert_eq!(
+        clinic.text("SELECT count(*) FROM daybook.reconciliation_findings WHERE resolved_at IS NULL").await,
+        "0"
+    );
+}
+
+#[tokio::test]
+async fn bills_from_before_the_digests_are_looked_at_once_and_told_as_nothing() {
+    let clinic = Clinic::with_ledger_elsewhere().await;
+    clinic.write(BILLS).await;
+    clinic.drain().await;
+    let forgotten = "UPDATE ledger.sync_master_status SET row_digest = NULL, rule_digest = NULL, fingerprint = NULL";
+    clinic.accountant.batch_execute(forgotten).await.expect("as an older version left it");
+    let looked = |report: &Report| report.tables.iter().map(|table| table.candidates).sum::<u64>();
+    let report = clinic.reconcile(false).await;
+    assert_eq!((report.outcome, looked(&report)), ("proven", 160), "{}", report.to_text());
+    let report = clinic.reconcile(false).await;
+    assert_eq!((report.outcome, looked(&report)), ("proven", 9), "only the parked ones again: {}", report.to_text());
+}
+
+#[tokio::test]
+async fn two_proofs_that_disagree_are_a_finding() {
+    let clinic = Clinic::new().await;
+    clinic.write(BILLS).await;
+    // The posting function takes every blank of Unicode for a blank, and plain SQL does not.
+    clinic.write("UPDATE lab_bills SET payment_mode = 'card' || chr(160) WHERE id = 7").await;
+    clinic.drain().await;
+    assert_eq!(clinic.reconcile(false).await.outcome, "proven");
+    let report = clinic.reconcile(true).await;
+    assert_eq!(kinds(&report), [(Kind::ProofDisagrees, "7".into())], "{}", report.to_text());
+    clinic.write("UPDATE lab_bills SET payment_mode = 'card' WHERE id = 7").await;
+    clinic.drain().await;
+    assert_eq!(clinic.reconcile(true).await.outcome, "proven");
+}
+
+#[tokio::test]
+async fn running_reconciles_by_a_schedule_that_restarts_do_not_put_off_and_looks_again_at_what_it_repaired() {
+    let clinic = Clinic::new().await;
+    clinic.write(BILLS).await;
+    clinic.drain().await;
+    let hour = clinic.text("SELECT extract(hour FROM now() AT TIME ZONE 'Asia/Kolkata')::int").await;
+    clinic.configure("full_reconciliation_hour", &hour).await;
+    let run = || {
+        let options = clinic.options(1);
+        tokio::spawn(async move { daybook::consumer::run(options, std::future::pending()).await })
+    };
+    let consumer = run();
+    let runs =
+        "SELECT string_agg(concat_ws(' ', outcome, CASE WHEN is_full THEN 'full' END, scope), ', ' ORDER BY run_id)
+                FROM daybook.reconciliation_runs WHERE is_scheduled AND ended_at IS NOT NULL";
+    wait_for(&clinic, runs, "proven full").await;
+    consumer.abort();
+    let change = "ALTER TABLE lab_bills DISABLE TRIGGER USER; UPDATE lab_bills SET amount = amount + 1 WHERE id = 7;
+                  ALTER TABLE lab_bills ENABLE ALWAYS TRIGGER daybook_capture;
+                  ALTER TABLE lab_bills ENABLE ALWAYS TRIGGER daybook_capture_truncate";
+    clinic.dba.batch_execute(change).await.expect("changes past capture");
+    // As after an hour: the next run is due, however often the process was restarted meanwhile.
+    let hour_ago = "UPDATE daybook.reconciliation_runs SET started_at = started_at - interval '61 minutes'";
+    clinic.dba.batch_execute(hour_ago).await.expect("lets time pass");
+    let consumer = run();
+    wait_for(&clinic, runs, "proven full, findings, incomplete open findings").await;
+    assert_eq!(clinic.text("SELECT resolution FROM daybook.reconciliation_findings").await, "repaired");
+    clinic.assert_bills_of_the_ledger("after the repair").await;
+    consumer.abort();
+    let overdue = "UPDATE daybook.reconciliation_runs SET started_at = started_at - interval '3 hours'; UPDATE daybook.sync_source SET attached_at = attached_at - interval '3 hours'";
+    clinic.dba.batch_execute(overdue).await.expect("lets time pass");
+    let alert = "SELECT count(*) FROM daybook.current_alerts WHERE alert_type = 'RECONCILIATION_OVERDUE'";
+    assert_eq!(clinic.text(alert).await, "1");
+}
+
+async fn wait_for(clinic: &Clinic, sql: &str, text: &str) {
+    for _ in 0..300 {
+        if clinic.text(sql).await == text {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("{} instead of {text}", clinic.text(sql).await);
+}
