@@ -32,6 +32,7 @@ mod attempts;
 pub mod backfill;
 pub mod capture;
 pub mod chart;
+mod closed_cash;
 pub mod connecting;
 pub mod consumer;
 pub mod crash_point;

@@ -63,4 +63,5 @@ statements! {
     UPDATE_STATUS = "update_status.sql",
     KNOWN_BILLS = "known_bills.sql",
     BILLS_OF_ALERT = "bills_of_alert.sql",
+    CLOSED_CASH = "closed_cash.sql",
 }

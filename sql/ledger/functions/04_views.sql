@@ -9,11 +9,12 @@ CREATE OR REPLACE VIEW ledger.trial_balance AS
     LEFT JOIN ledger.accounts AS a ON a.book = e.book AND a.account_code = l.account_code
     GROUP BY e.book, l.account_code, a.account_name, a.account_type, l.currency;
 
--- What each bill amounts to, per account: debit - credit of all its entries, zeros left out.
+-- What each bill amounts to, per account: debit - credit of all its entries, zeros left out. A closure of cash is no bill.
 CREATE OR REPLACE VIEW ledger.reference_balances AS
     SELECT e.book, e.source, e.reference_type, e.reference_id, l.account_code, sum(l.debit) - sum(l.credit) AS balance
     FROM ledger.journal_entries AS e
     JOIN ledger.journal_lines AS l ON l.entry_id = e.id
+    WHERE e.reference_type <> 'CASH_CLOSURE'
     GROUP BY e.book, e.source, e.reference_type, e.reference_id, l.account_code
     HAVING sum(l.debit) <> sum(l.credit);
 
