@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::cash_reminder::CashReminder;
 use crate::connecting::{Both, connect_both, meet_again};
 use crate::database::{Parameters, Session, Side};
 use crate::error::{Doing, Result, explain};
@@ -33,6 +34,7 @@ pub struct Housekeeper {
     /// Whether both sides are one database.
     same_database: bool,
     met: Instant,
+    cash: CashReminder,
 }
 
 impl Housekeeper {
@@ -51,6 +53,7 @@ impl Housekeeper {
             settings: both.settings,
             same_database: both.same_database,
             met: Instant::now(),
+            cash: CashReminder::default(),
         }
     }
 
@@ -147,6 +150,7 @@ impl Housekeeper {
         end_unheard_sessions(&self.ledger).await?;
         self.take_up_rules().await?;
         self.resolve_alerts_of_bills().await?;
+        self.cash.remind(&self.session, &self.ledger, &self.settings).await?;
         let (queued, examples): (i64, Vec<String>) = (highest.get(0), highest.get(1));
         let Settings { book, source_name, .. } = &self.settings;
         self.ledger

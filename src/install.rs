@@ -38,6 +38,7 @@ const SOURCE_MIGRATIONS: &[SqlFile] = sql_files![
     "source/migrations/V15__statement_timeout.sql",
     "source/migrations/V16__sync_health_figures.sql",
     "source/migrations/V17__ledger_place.sql",
+    "source/migrations/V19__cash_closure_time.sql",
 ];
 
 const SOURCE_FUNCTIONS: &[SqlFile] = sql_files![

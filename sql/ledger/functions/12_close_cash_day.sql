@@ -29,15 +29,16 @@ BEGIN
     ELSIF close_cash_day.force AND noted IS NULL THEN
         RAISE EXCEPTION 'forcing takes a note' USING HINT = 'note => ''...'', which is kept in ledger.cash_closings.';
     END IF;
-    PERFORM FROM ledger.books AS b WHERE b.book = present.book FOR UPDATE;
     -- Of another site's source nothing can come; where sites come from a column, anything can.
     waiting := ARRAY(SELECT * FROM ledger.queued_business(present.book, (SELECT s.source FROM ledger.sources AS s
                                                                          WHERE s.book = present.book AND s.source = present.site)) LIMIT 6);
     IF cardinality(waiting) > 0 AND NOT close_cash_day.force THEN
         RAISE EXCEPTION 'the cash of site % on % cannot be closed yet: %', present.site, present.day,
             array_to_string(waiting[1:5], '; ') || CASE WHEN cardinality(waiting) > 5 THEN '; and more' ELSE '' END
-            USING HINT = 'Let the queue run empty; or force => true with a note: what comes later goes to the next open day.';
+            USING ERRCODE = 'object_in_use',
+                  HINT = 'Let the queue run empty; or force => true with a note: what comes later goes to the next open day.';
     END IF;
+    PERFORM FROM ledger.books AS b WHERE b.book = present.book FOR UPDATE;
 
     SELECT coalesce(a.counted_as, a.account_code) INTO uncounted
     FROM ledger.accounts AS a

@@ -18,8 +18,7 @@ GRANT USAGE ON SCHEMA ledger TO daybook_cashier;
 GRANT SELECT ON ledger.books, ledger.accounts, ledger.cash_closures, ledger.cash_counts, ledger.last_cash_counts,
     ledger.cash_closing_accounts, ledger.late_cash_entries TO daybook_cashier;
 GRANT EXECUTE ON FUNCTION ledger.open_cash_day(text, text, date, numeric, text), ledger.count_cash(text, text, date, jsonb, text),
-    ledger.close_cash_day(text, text, date, text, boolean), ledger.queued_business(text, text) TO daybook_cashier, daybook_controller;
+    ledger.close_cash_day(text, text, date, text, boolean) TO daybook_cashier, daybook_controller;
 GRANT EXECUTE ON FUNCTION ledger.reopen_cash_day(text, text, date, text) TO daybook_controller;
 -- Who counts does not know beforehand what should be there.
 GRANT EXECUTE ON FUNCTION ledger.expected_cash(text, text, date) TO daybook_controller, daybook_reader;
-GRANT EXECUTE ON FUNCTION ledger.queued_business(text, text) TO daybook_reader;
