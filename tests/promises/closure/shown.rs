@@ -121,6 +121,33 @@ async fn a_closure_is_traced_and_exported_like_every_entry() {
         let text = done(&["export", "--format", format], &url);
         assert!(text.contains("main/2024-03-05") && text.contains("5900"), "{format}: {text}");
     }
+    // Programs that know nothing of us accept it, and agree.
+    let file = |extension: &str| {
+        let path = std::env::temp_dir().join(format!(
+            "daybook-closure-{}-{}.{extension}",
+            std::process::id(),
+            clinic.database
+        ));
+        path.to_str().expect("UTF-8").to_string()
+    };
+    let (journal, beancount) = (file("journal"), file("beancount"));
+    step(&clinic, r#"ledger.count_cash('main', 'main', '2024-03-05', '{"cash": 11.5}')"#).await;
+    step(&clinic, "ledger.close_cash_day('main', 'main', '2024-03-05')").await;
+    done(&["export", "--format", "hledger", "--output", &journal], &url);
+    done(&["export", "--format", "beancount", "--output", &beancount], &url);
+    let auditor = |program: &str, arguments: &[&str]| {
+        let answer =
+            std::process::Command::new(program).args(arguments).env("LC_ALL", "C.UTF-8").output().expect("runs");
+        assert!(answer.status.success() && answer.stderr.is_empty(), "{}", String::from_utf8_lossy(&answer.stderr));
+        String::from_utf8(answer.stdout).expect("UTF-8")
+    };
+    auditor("hledger", &["-f", &journal, "check", "--strict", "payees"]);
+    let balance = auditor("hledger", &["-f", &journal, "balance", "--flat", "--no-total", "5900"]);
+    assert_eq!(balance.trim(), "-1.50 INR  Expenses:5900 Cash over and short");
+    auditor("bean-check", &[&beancount]);
+    for path in [journal, beancount] {
+        let _ = std::fs::remove_file(path);
+    }
     let text = done(&["trial-balance", "--site", "main"], &url);
     assert!(text.contains("Cash over and short"), "{text}");
 }
