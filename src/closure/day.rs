@@ -94,8 +94,7 @@ impl Day {
         let ask = async |sql: &str, parameters: Parameters<'_>| -> Result<Vec<Row>> {
             ledger.query(sql, parameters).await.map_err(failed(Side::Ledger))
         };
-        let zone = "SELECT set_config('TimeZone', time_zone, true) FROM ledger.books WHERE book = $1";
-        ask(zone, &[&book.book]).await?;
+        use_zone_of(ledger, book).await?;
         let sql = include_str!("../../sql/report/cash_day.sql");
         let rows = ask(sql, &[&book.book, &site, &day, &spell, &book.minor_unit]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
@@ -148,6 +147,13 @@ impl Day {
             told_at: row.get("told_at"),
         }))
     }
+}
+
+/// Has PostgreSQL write times as they are in the book's zone, until the transaction ends.
+pub async fn use_zone_of(ledger: &Transaction<'_>, book: &Book) -> Result<()> {
+    let zone = "SELECT set_config('TimeZone', time_zone, true) FROM ledger.books WHERE book = $1";
+    ledger.query(zone, &[&book.book]).await.map_err(failed(Side::Ledger))?;
+    Ok(())
 }
 
 fn sums_of(row: &Row) -> Sums {

@@ -319,7 +319,9 @@ async fn list(List { place, site, from, to }: List) -> Result<u8> {
     let mut client = look(Side::Ledger, &place.urls.one()?.ledger).await?;
     let book = place.book(&mut client).await?;
     let sql = include_str!("../../sql/report/cash_days.sql");
-    let rows = client.query(sql, &[&book.book, &site, &from, &to, &book.minor_unit]).await;
+    let ledger = snapshot(&mut client).await?;
+    day::use_zone_of(&ledger, &book).await?;
+    let rows = ledger.query(sql, &[&book.book, &site, &from, &to, &book.minor_unit]).await;
     let rows = rows.map_err(failed(Side::Ledger))?;
     let header =
         ["site", "day", "state", "spell", "float", "expected", "counted", "difference", "closed at", "closed by"];
