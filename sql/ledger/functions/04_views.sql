@@ -19,7 +19,7 @@ CREATE OR REPLACE VIEW ledger.reference_balances AS
     HAVING sum(l.debit) <> sum(l.credit);
 
 -- Entries that came after the close of the period that they belong to, by their effective date; marked late are those that would have
--- been posted there. A correction is posted on the day of the change anyway.
+-- been posted there, and those that a closed day of cash moved. A correction is posted on the day of the change anyway.
 CREATE OR REPLACE VIEW ledger.late_entries AS
     SELECT e.book, e.source, e.reference_type, e.reference_id, e.id AS entry_id, e.kind, e.effective_date, e.posting_date, e.total,
            e.posted_at, e.late
