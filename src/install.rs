@@ -297,7 +297,7 @@ fn ledger_data(identity: &Identity) -> Result<String> {
         }
     );
     for account in BUILT_IN_ACCOUNTS.lines().skip(1) {
-        let value = |text| if text == "" { "NULL".to_string() } else { quote_literal(text) };
+        let value = |text: &str| if text.is_empty() { "NULL".to_string() } else { quote_literal(text) };
         let values: Vec<String> = account.split(',').map(value).collect();
         data.push_str(&format!(
             "INSERT INTO ledger.accounts (book, account_code, account_name, account_type, account_role, counted_as)\n\

@@ -1,7 +1,7 @@
 -- Purpose: the days of cash that should be closed by now and are not, one row a site. Only sites that close their cash, which had a day
 --          opened once; of those that are no source's, every source tells. Days that were opened; and of the last seven, also those that
 --          nobody opened although something was taken.
--- Inputs: $1 book, $2 source, $3 the time of day by which a day is to be closed. Touches: cash_days, sources, books, the journal, read only.
+-- Inputs: $1 book, $2 source, $3 the time of day by which a day is to be closed. Touches: cash_days, sources, books, expected_cash, read only.
 WITH due AS (
     SELECT n.local::date - CASE WHEN n.local::time >= $3::text::time THEN 0 ELSE 1 END AS last_day
     FROM (SELECT timezone(b.time_zone, clock_timestamp()) AS local FROM ledger.books AS b WHERE b.book = $1) AS n
@@ -19,10 +19,7 @@ WITH due AS (
     CROSS JOIN LATERAL (SELECT due.last_day - n AS day FROM generate_series(0, 6) AS n) AS r
     WHERE r.day > s.first_day
       AND NOT EXISTS (SELECT FROM opened AS o WHERE o.site = s.site AND o.day = r.day)
-      AND EXISTS (SELECT FROM ledger.journal_entries AS e
-                  JOIN ledger.journal_lines AS l ON l.entry_id = e.id
-                  JOIN ledger.accounts AS a ON a.book = e.book AND a.account_code = l.account_code AND a.counted_as IS NOT NULL
-                  WHERE e.book = $1 AND e.posting_date = r.day AND e.reference_type <> 'CASH_CLOSURE' AND l.site = s.site)
+      AND EXISTS (SELECT FROM ledger.expected_cash($1, s.site, r.day))
 )
 SELECT u.site, array_agg(u.day::text ORDER BY u.day) AS days
 FROM unclosed AS u CROSS JOIN due

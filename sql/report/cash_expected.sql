@@ -9,7 +9,7 @@ FROM (
            sum(n.counted) AS counted, sum(n.counted - f.opening_float - coalesce(e.expected, 0)) AS difference,
            grouping(a.account_code) = 1 AS is_total
     FROM ledger.cash_closures AS c
-    JOIN ledger.accounts AS a ON a.book = c.book AND (a.counted_as IS NOT NULL OR a.account_code = c.drawer_account)
+    JOIN ledger.accounts AS a ON a.book = c.book
     CROSS JOIN LATERAL (SELECT CASE WHEN a.account_code = c.drawer_account THEN c.opening_float ELSE 0 END AS opening_float) AS f
     LEFT JOIN ledger.expected_cash($1, $2, $3) AS e ON e.account_code = a.account_code
     LEFT JOIN ledger.last_cash_counts AS n

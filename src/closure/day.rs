@@ -10,7 +10,7 @@ use crate::report::{Book, failed};
 
 /// Of one account, or of all together. What is not known is None: what nobody has counted yet, and, to whoever is to count, what the
 /// journal expects before the day is closed.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Sums {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account_code: Option<String>,
@@ -108,15 +108,7 @@ impl Day {
             false => ask(include_str!("../../sql/report/cash_accounts.sql"), key).await?,
         };
         let mut accounts: Vec<Sums> = sums.iter().map(sums_of).collect();
-        let total = accounts.pop().unwrap_or_else(|| Sums {
-            account_code: None,
-            account_name: None,
-            counted_as: None,
-            expected: None,
-            opening_float: None,
-            counted: None,
-            difference: None,
-        });
+        let total = accounts.pop().unwrap_or_default(); // there is one, whatever there is beside it
         let counts = ask(include_str!("../../sql/report/cash_counts.sql"), key).await?;
         let late = include_str!("../../sql/report/late_cash_entries.sql");
         let late = ask(late, &[&book.book, &site, &day, &book.minor_unit]).await?;

@@ -313,6 +313,7 @@ const CONSUMERS_FUNCTIONS: &[&str] = &[
     "measure_health",
     "capture_is_whole",
     "hold_book",
+    "expected_cash",
     "pass_entry_ids",
 ];
 

@@ -103,6 +103,17 @@ async fn a_day_without_a_difference_posts_nothing_and_differences_of_other_days_
         .batch_execute("SELECT ledger.close_period('main', '2024-03-01', '2024-03-05')")
         .await
         .expect("closes");
+    // What was counted on a day is compared, although the account is not counted any more afterwards.
+    bill(&clinic, 3, "2024-03-07", "5", "card").await;
+    clinic.drain().await;
+    step(&clinic, "ledger.open_cash_day('main', 'main', '2024-03-07')").await;
+    step(&clinic, r#"ledger.count_cash('main', 'main', '2024-03-07', '{"card": 5}')"#).await;
+    clinic
+        .accountant
+        .batch_execute("UPDATE ledger.accounts SET counted_as = NULL WHERE account_code = '1020'")
+        .await
+        .expect("changes");
+    assert_eq!(step(&clinic, "ledger.close_cash_day('main', 'main', '2024-03-07')").await, "");
     // In a closed period the difference goes to the first open day, late.
     assert_ne!(close(&clinic, "2024-03-05", "0", r#"{"cash": 99}"#).await, "");
     assert_eq!(

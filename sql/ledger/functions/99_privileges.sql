@@ -21,4 +21,4 @@ GRANT EXECUTE ON FUNCTION ledger.open_cash_day(text, text, date, numeric, text),
     ledger.close_cash_day(text, text, date, text, boolean) TO daybook_cashier, daybook_controller;
 GRANT EXECUTE ON FUNCTION ledger.reopen_cash_day(text, text, date, text) TO daybook_controller;
 -- Who counts does not know beforehand what should be there.
-GRANT EXECUTE ON FUNCTION ledger.expected_cash(text, text, date) TO daybook_controller, daybook_reader;
+GRANT EXECUTE ON FUNCTION ledger.expected_cash(text, text, date) TO daybook_controller, daybook_reader, daybook_consumer;

@@ -44,6 +44,7 @@ async fn a_step_that_cannot_be_taken_says_why_and_what_to_do() {
         ),
         (vec!["count", "main", day, "1100=5"], "no account that is counted is called '1100'"),
         (vec!["count", "main", day, "cash=5", "1000=5"], "account 1000 was counted twice at once"),
+        (vec!["count", "main", day, "cash=5", "Cash=5"], "account 1000 was counted twice at once"),
         (vec!["count", "main", day, "cash=999999999999999999999"], "is no amount"),
         (vec!["count", "main", day], "ACCOUNT=AMOUNT"),
         (vec!["count", "main", "2024-03-04", "cash=1"], "is closed already (A controller can reopen it"),
