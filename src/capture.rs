@@ -2,6 +2,8 @@
 
 pub mod fit;
 
+use std::collections::BTreeSet;
+
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -66,6 +68,8 @@ pub struct Found {
     pub was_deleted: bool,
     /// Whether a TRUNCATE of the table is still queued.
     pub truncate_waits: bool,
+    /// Of the row's key and mapped columns: [`Table::digest_expression`]; `None` where no row has this key.
+    pub row_digest: Option<i64>,
     /// Whether two rows have this key.
     pub ambiguous: bool,
     /// Whether a part of its key is null, so that its row cannot be told from others.
@@ -114,14 +118,25 @@ impl Table {
         let names: String = parts.map(|part| format!(", part_{part}")).collect();
         let key = self.key_match();
         format!(
-            "SELECT k.position, bill.{first} IS NOT NULL, {CAUSE_COLUMNS}{columns} \
+            "SELECT k.position, bill.{first} IS NOT NULL, {CAUSE_COLUMNS}, \
+             CASE WHEN bill.{first} IS NOT NULL THEN {digest} END{columns} \
              FROM unnest($3::text[]{parameters}) WITH ORDINALITY AS k (reference_id{names}, position) \
              CROSS JOIN LATERAL {LATEST_EVENT} AS e \
              LEFT JOIN {table} AS bill ON {key}{canonical} = k.reference_id",
             first = quote_identifier(&self.key_columns[0]),
+            digest = self.digest_expression(rules),
             table = self.qualified_name,
             canonical = self.key_expression,
         )
+    }
+
+    /// A digest of the row `bill`: of its key and its mapped columns, as the session writes them. A row whose digest is as it was when
+    /// its bill was judged is the same row, but for one chance in 2^64; one whose digest differs may still mean the same.
+    pub(crate) fn digest_expression(&self, rules: &RuleSet) -> String {
+        let mapped = rules.columns().iter().map(|column| &column.name);
+        let names: BTreeSet<&String> = self.key_columns.iter().chain(mapped).collect();
+        let columns: Vec<String> = names.into_iter().map(|name| format!("bill.{}", quote_identifier(name))).collect();
+        format!("hashtextextended(ROW({})::text COLLATE \"C\", 0)", columns.join(", "))
     }
 
     /// The condition that a row `bill` has the key whose parts are `k.part_1` and so on.
@@ -196,7 +211,7 @@ impl Table {
     /// The causes alone, for bills that are parked because reading or posting them fails; each counts as without row.
     pub async fn read_causes(&self, source: &Session, time_zone: &str, reference_ids: &[&str]) -> Result<Vec<Found>> {
         let sql = format!(
-            "SELECT k.position, false, {CAUSE_COLUMNS} \
+            "SELECT k.position, false, {CAUSE_COLUMNS}, NULL::bigint \
              FROM unnest($3::text[]) WITH ORDINALITY AS k (reference_id, position) CROSS JOIN LATERAL {LATEST_EVENT} AS e"
         );
         let rows = source.query(&sql, &[&self.reference_type, &time_zone, &reference_ids]).await;
@@ -220,6 +235,64 @@ impl Table {
             Some("alert") => OnDelete::Alert,
             _ => OnDelete::Reverse,
         }
+    }
+}
+
+/// What a look at a bill found, beside what its events say.
+pub(crate) struct Look {
+    pub found: Found,
+    /// Whether an event of the bill waits.
+    pub is_pending: bool,
+    /// Whether one of the whole table does, whose bills are told later.
+    pub table_is_pending: bool,
+}
+
+impl Table {
+    /// Looks at bills, under their locks in the ledger: rows and queue in one snapshot, so that what is committed and not yet posted
+    /// is seen to be on its way. Each look counts as one of our own, of today.
+    pub(crate) async fn look(
+        &self,
+        source: &Session,
+        rules: &RuleSet,
+        time_zone: &str,
+        reference_ids: &[&str],
+    ) -> Result<Vec<Look>> {
+        let key_parts = self.key_parts(reference_ids);
+        let columns: String =
+            rules.columns().iter().map(|column| format!(", {}", read_expression(column, "$2"))).collect();
+        let parts = 1..=self.key_columns.len();
+        let parameters: String = parts.clone().map(|part| format!(", ${}::text[]", part + 3)).collect();
+        let names: String = parts.map(|part| format!(", part_{part}")).collect();
+        let statement = format!(
+            "SELECT k.position, bill.{first} IS NOT NULL, 0::bigint, 'synchronise', 'repair', '0', clock_timestamp(), \
+             timezone($2, clock_timestamp())::date, '', '', false, false, \
+             CASE WHEN bill.{first} IS NOT NULL THEN {digest} END{columns}, \
+             EXISTS (SELECT FROM daybook.sync_queue AS q WHERE q.reference_type = $1 AND q.reference_id = k.reference_id), \
+             EXISTS (SELECT FROM daybook.sync_queue AS q WHERE q.reference_type = $1 AND q.reference_id IS NULL) \
+             FROM unnest($3::text[]{parameters}) WITH ORDINALITY AS k (reference_id{names}, position) \
+             LEFT JOIN {table} AS bill ON {key}{canonical} = k.reference_id",
+            first = quote_identifier(&self.key_columns[0]),
+            digest = self.digest_expression(rules),
+            table = self.qualified_name,
+            key = self.key_match(),
+            canonical = self.key_expression,
+        );
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&self.reference_type, &time_zone, &reference_ids];
+        parameters.extend(key_parts.iter().map(|column| column as &(dyn ToSql + Sync)));
+        self.hold_still(source).await?;
+        let rows = source.query(&statement, &parameters).await.doing("looking at the bills")?;
+        source.forget(&statement);
+        let after = FIRST_COLUMN + rules.columns().len();
+        let mut waits = vec![(false, false); reference_ids.len()];
+        for row in &rows {
+            waits[row.get::<_, i64>(0) as usize - 1] = (row.get(after), row.get(after + 1));
+        }
+        let mut found = places(rows, reference_ids.len(), rules.columns().len())?;
+        for (found, reference_id) in found.iter_mut().zip(reference_ids) {
+            found.has_null_key = key::has_null(reference_id, &self.key_types);
+        }
+        let look = |(found, (is_pending, table_is_pending))| Look { found, is_pending, table_is_pending };
+        Ok(found.into_iter().zip(waits).map(look).collect())
     }
 }
 
@@ -268,8 +341,10 @@ fn places(rows: Vec<Row>, places: usize, columns: usize) -> Result<Vec<Found>> {
     found.into_iter().collect::<Option<Vec<_>>>().ok_or_else(lost)
 }
 
+/// The place of the first mapped column in what a read gives.
+const FIRST_COLUMN: usize = 13;
+
 fn found_of(row: &Row, columns: usize) -> Found {
-    const FIRST_COLUMN: usize = 12;
     let values = || (FIRST_COLUMN..FIRST_COLUMN + columns).map(|at| row.get(at)).collect();
     Found {
         row: row.get::<_, bool>(1).then(values),
@@ -285,6 +360,7 @@ fn found_of(row: &Row, columns: usize) -> Found {
         },
         was_deleted: row.get(10),
         truncate_waits: row.get(11),
+        row_digest: row.get(12),
         ambiguous: false,
         has_null_key: false,
     }

@@ -85,6 +85,7 @@ async fn run_once(options: Databases, mut shutdown: Pin<&mut impl Future<Output 
         () = shutdown.as_mut() => return Ok(()),
         started = Crew::start(options) => started?,
     };
+    housekeeper.reconcile_by_schedule();
     tracing::info!(workers, "posting, until a signal");
     loop {
         tokio::select! {

@@ -10,6 +10,7 @@ use crate::error::{Doing, Result, explain};
 use crate::install::check_schema;
 use crate::ledger::{Known, Scope, known_bills};
 use crate::options::Databases;
+use crate::reconcile::schedule::Schedule;
 use crate::settings::Settings;
 use crate::sql;
 
@@ -18,6 +19,12 @@ const MEETING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long partitions that were in use are left alone.
 const PARTITIONS_PAUSE: Duration = Duration::from_secs(600);
+
+/// How a process is called: by its host and its id.
+pub fn process_name() -> String {
+    let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    format!("{host}:{}", std::process::id())
+}
 
 /// What a process does beside its workers.
 pub struct Housekeeper {
@@ -34,18 +41,19 @@ pub struct Housekeeper {
     /// Whether both sides are one database.
     same_database: bool,
     met: Instant,
+    /// Reconciliations, where the process is to stay.
+    schedule: Option<Schedule>,
     cash: CashReminder,
 }
 
 impl Housekeeper {
     pub fn new(options: Databases, both: Both) -> Housekeeper {
-        let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Housekeeper {
             workers: options.workers as i32,
             options,
             session: both.source,
             ledger: both.ledger,
-            process: format!("{host}:{}", std::process::id()),
+            process: process_name(),
             started_at: chrono::Utc::now(),
             finished: 0,
             partitions_kept_on: None,
@@ -53,8 +61,14 @@ impl Housekeeper {
             settings: both.settings,
             same_database: both.same_database,
             met: Instant::now(),
+            schedule: None,
             cash: CashReminder::default(),
         }
+    }
+
+    /// Reconciles from now on, as often as is set.
+    pub fn reconcile_by_schedule(&mut self) {
+        self.schedule = Some(Schedule::new(self.options.clone()));
     }
 
     /// Makes both connections anew, where both sides are there. Fails where they do not belong together any more.
@@ -160,6 +174,12 @@ impl Housekeeper {
         self.session.execute(sql::RESOLVE_LEDGER_UNREACHABLE, &[source_name]).await.doing("resolving an alert")?;
         if self.met.elapsed() >= MEETING_INTERVAL {
             self.meet().await?;
+        }
+        if let Some(schedule) = &mut self.schedule {
+            let zone = "SELECT time_zone FROM ledger.books WHERE book = $1";
+            let zone =
+                self.ledger.query_one(zone, &[&self.settings.book]).await.doing("asking for the book's time zone")?;
+            schedule.tick(&self.session, zone.get(0)).await?;
         }
         Ok(())
     }

@@ -38,6 +38,7 @@ const SOURCE_MIGRATIONS: &[SqlFile] = sql_files![
     "source/migrations/V15__statement_timeout.sql",
     "source/migrations/V16__sync_health_figures.sql",
     "source/migrations/V17__ledger_place.sql",
+    "source/migrations/V18__reconciliation.sql",
     "source/migrations/V19__cash_closure_time.sql",
 ];
 
@@ -77,6 +78,7 @@ const LEDGER_MIGRATIONS: &[SqlFile] = sql_files![
     "ledger/migrations/V10__period_log.sql",
     "ledger/migrations/V11__disappearances.sql",
     "ledger/migrations/V12__resolved_bills.sql",
+    "ledger/migrations/V13__digests.sql",
     "ledger/migrations/V15__cash_closures.sql",
 ];
 

@@ -15,6 +15,17 @@ use crate::sql;
 
 /// The entries with these ids, with their lines, by id.
 pub async fn live_entries(ledger: &Session, ids: &[i64]) -> Result<HashMap<i64, LiveEntry>> {
+    let there = live_entries_there(ledger, ids).await?;
+    if there.len() != ids.len() {
+        return Err(Error::Unexpected(
+            "a live entry is missing from the journal: compare ledger.sync_master_status with it, by `daybook reconcile`".into(),
+        ));
+    }
+    there.into_iter().map(|(id, entry)| Ok((id, entry.map_err(Error::Unexpected)?))).collect()
+}
+
+/// Those of the entries that are in the journal; or why one cannot be, since somebody changed it past its guards.
+pub async fn live_entries_there(ledger: &Session, ids: &[i64]) -> Result<HashMap<i64, Result<LiveEntry, String>>> {
     let mut lines: HashMap<i64, (NaiveDate, Vec<Line>)> = HashMap::new();
     if !ids.is_empty() {
         for row in ledger.query(sql::LIVE_LINES, &[&ids]).await.doing("reading live lines")? {
@@ -27,16 +38,11 @@ pub async fn live_entries(ledger: &Session, ids: &[i64]) -> Result<HashMap<i64, 
             });
         }
     }
-    if lines.len() != ids.len() {
-        return Err(Error::Unexpected(
-            "a live entry is missing from the journal: compare ledger.sync_master_status with it".into(),
-        ));
-    }
     let entry = |(id, (effective_date, lines))| match BalancedLines::net(lines) {
-        Ok(lines) => Ok((id, LiveEntry { id, effective_date, lines })),
-        Err(unbalanced) => Err(Error::Unexpected(format!("entry {id} in the journal is unbalanced: {unbalanced}"))),
+        Ok(lines) => (id, Ok(LiveEntry { id, effective_date, lines })),
+        Err(unbalanced) => (id, Err(format!("entry {id} in the journal is unbalanced: {unbalanced}"))),
     };
-    lines.into_iter().map(entry).collect()
+    Ok(lines.into_iter().map(entry).collect())
 }
 
 /// Of these events, given with their bills, those that an entry names as its cause, with the last such entry.

@@ -6,10 +6,11 @@ use chrono::NaiveDate;
 
 use crate::capture::{Found, OnDelete};
 use crate::journal::Posting;
-use crate::ledger::{Book, ParkedSpell, Retained, State, Status};
+use crate::ledger::{Book, Digests, ParkedSpell, Retained, State, Status};
 use crate::posting::Parked;
 use crate::posting::desired::{Circumstances, Wanted, desired};
 use crate::posting::entries::{Entry, LiveEntry, entries};
+use crate::posting::fingerprint::fingerprint;
 use crate::posting::rule::RuleSet;
 use crate::queue::{DeadLetter, Finished, Outcome, Word};
 
@@ -17,7 +18,14 @@ use crate::queue::{DeadLetter, Finished, Outcome, Word};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judgement {
     /// The ledger agrees with the row once these are posted.
-    Post { entries: Vec<Entry>, rule_hash: String, grounds: Grounds },
+    Post {
+        entries: Vec<Entry>,
+        rule_hash: String,
+        /// Of the version of the rule, and of what the bill amounts to once the entries are posted.
+        rule_digest: i64,
+        fingerprint: Option<i64>,
+        grounds: Grounds,
+    },
     /// The row cannot be posted.
     Park(Parked),
     /// The row is gone, and its entries stay.
@@ -58,7 +66,8 @@ impl Judgement {
         }
     }
 
-    /// Whether the bill's status has to be written: not where a bill that was never parked has nothing new to say.
+    /// Whether the bill's status has to be written, besides for its digests: not where a bill that was never parked has nothing new to
+    /// say.
     pub fn changes(&self, before: &Status) -> bool {
         !matches!(self, Judgement::Post { entries, .. } if entries.is_empty())
             || before.state != State::Current
@@ -113,7 +122,8 @@ pub fn judge(law: &Law<'_>, status: &Status, live: &[LiveEntry], found: &Found, 
         Ok(Wanted::OutOfScope) => (None, Grounds::OutOfScope),
     };
     let entries = entries(wanted.as_ref(), live, found.cause.change_day, &law.book.calendar);
-    Judgement::Post { entries, rule_hash: rule.hash.clone(), grounds }
+    let fingerprint = wanted.as_ref().map(|desired| fingerprint(desired.effective_date, &desired.lines));
+    Judgement::Post { entries, rule_hash: rule.hash.clone(), rule_digest: rule.digest(), fingerprint, grounds }
 }
 
 /// A bill without row: reversed by the application's or the operator's word, unless the table's policy keeps it.
@@ -141,6 +151,8 @@ fn judge_absent(law: &Law<'_>, status: &Status, live: &[LiveEntry], found: &Foun
     Judgement::Post {
         entries: entries(None, live, found.cause.change_day, &law.book.calendar),
         rule_hash: law.rules.latest().hash.clone(),
+        rule_digest: law.rules.latest().digest(),
+        fingerprint: None,
         grounds: if is_released { Grounds::Released } else { Grounds::Absent },
     }
 }
@@ -169,8 +181,10 @@ pub fn take<'a>(
     status.retained_because = None;
     status.warning = judgement.warning().cloned();
     match judgement {
-        Judgement::Post { entries, rule_hash, .. } => {
+        Judgement::Post { entries, rule_hash, rule_digest, fingerprint, grounds } => {
             status.state = State::Current;
+            let row = found.row_digest.filter(|_| *grounds != Grounds::OutOfScope);
+            status.digests = Digests { row, rule: Some(*rule_digest), fingerprint: *fingerprint };
             for (entry, id) in entries.iter().zip(ids) {
                 status.revision += 1;
                 status.last_entry_id = Some(id);
@@ -197,10 +211,12 @@ pub fn take<'a>(
                 _ => (status.synchronisation, found.cause.changed_at),
             };
             status.state = if is_resolved { State::Resolved } else { State::Parked };
+            status.digests.row = found.row_digest;
             status.parked = Some(ParkedSpell { spell, parked_at, reason, advice: parked.advice.clone() });
         }
         Judgement::Retain(because) => {
             status.state = State::Retained;
+            status.digests.row = found.row_digest;
             status.retained_because = Some(*because);
         }
     }

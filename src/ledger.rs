@@ -71,6 +71,18 @@ pub struct Status {
     pub retained_because: Option<Retained>,
     /// What is odd about its row, which was posted all the same.
     pub warning: Option<String>,
+    pub digests: Digests,
+}
+
+/// What a bill was last judged from, and what its entries amount to, as reconciliation compares them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Digests {
+    /// Of its row, as the source computed it; `None` where it had none, or one that is out of scope.
+    pub row: Option<i64>,
+    /// Of the version of the rule that judged it: [`crate::posting::rule::Rule::digest`].
+    pub rule: Option<i64>,
+    /// Of what its live entries amount to: [`crate::posting::fingerprint::fingerprint`].
+    pub fingerprint: Option<i64>,
 }
 
 /// Why the entries of a bill stay although its row is gone, as `ledger.sync_master_status.retained_because` spells it.
@@ -170,6 +182,7 @@ fn status(row: &tokio_postgres::Row) -> Result<Status> {
         parked,
         retained_because: row.get::<_, Option<&str>>(11).and_then(Retained::parse),
         warning: row.get(12),
+        digests: Digests { row: row.get(13), rule: row.get(14), fingerprint: row.get(15) },
     })
 }
 
@@ -278,6 +291,9 @@ pub async fn update_status(ledger: &Session, scope: Scope<'_>, statuses: &[Statu
                 &column!(s => s.parked.as_ref().map(|p| p.advice.as_str())),
                 &column!(s => s.retained_because.map(Retained::as_str)),
                 &column!(s => s.warning.as_deref()),
+                &column!(s => s.digests.row),
+                &column!(s => s.digests.rule),
+                &column!(s => s.digests.fingerprint),
             ],
         )
         .await

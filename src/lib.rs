@@ -16,6 +16,7 @@
 //! | [`synchronise`], [`judgement`] | one batch: claim, lock, read, compute, post, acknowledge; what becomes of each bill |
 //! | `spread`, [`walk`] | events of a whole table become events of its bills; its keys in order, in chunks |
 //! | [`consumer`], `attempts`, [`housekeeping`] | workers, `run` and `drain`; what happens after errors; signs of life |
+//! | [`reconcile`] | the proof: every bill beside the ledger, findings and their repair, and when |
 //! | [`supervise`] | several sources in one process |
 //! | [`error`] | one map from error to what happens next |
 //! | [`crash_point`] | where a test can have the process die |
@@ -58,6 +59,7 @@ pub mod posting;
 pub mod print;
 pub mod private_server;
 pub mod queue;
+pub mod reconcile;
 pub mod report;
 pub mod rules;
 pub mod settings;

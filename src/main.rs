@@ -14,8 +14,8 @@ use daybook::identity::Wishes;
 use daybook::options::{Databases, Urls};
 use daybook::report::{export, trace, trial_balance};
 use daybook::{
-    backfill, chart, closure, dead_letters, demo, doctor, install, meeting, periods, print, rules, status, supervise,
-    switches,
+    backfill, chart, closure, dead_letters, demo, doctor, install, meeting, periods, print, reconcile, rules, status,
+    supervise, switches,
 };
 
 #[derive(Parser)]
@@ -117,6 +117,8 @@ enum Command {
     },
     /// Reverse bills whose entries were kept when their rows disappeared
     Release(switches::Release),
+    /// Prove that the ledger equals the bills, and have what differs synchronised; exit code 1 where it is not proven
+    Reconcile(reconcile::Arguments),
     /// Parked bills: why, what to do, another try, or the word that one need not be posted
     #[command(subcommand)]
     Dead(dead_letters::Command),
@@ -252,6 +254,7 @@ async fn execute(command: Command) -> Result<u8> {
         Command::Resume(arguments) => switches::resume(arguments).await,
         Command::Pause { urls } => switches::pause(urls).await,
         Command::Release(arguments) => switches::release(arguments).await,
+        Command::Reconcile(arguments) => reconcile::execute(arguments).await,
         Command::Dead(command) => dead_letters::execute(command).await,
         Command::Rejoin { urls, reason } => {
             let databases = urls.one()?;

@@ -19,6 +19,7 @@ pub struct Settings {
     pub reversal_brake: i64,
     pub backfill_queue_max: i64,
     pub statement_timeout: Duration,
+    pub reconciliation_frequency_hours: f64,
 }
 
 impl Settings {
@@ -53,6 +54,10 @@ impl Settings {
                 "statement_timeout_seconds",
                 &text("statement_timeout_seconds")?,
             )?),
+            reconciliation_frequency_hours: number(
+                "reconciliation_frequency_hours",
+                &text("reconciliation_frequency_hours")?,
+            )?,
         })
     }
 

@@ -1,15 +1,15 @@
-//! The statements of the consumer, one file each below `sql/consume`.
+//! The statements of the consumer, one file each below `sql/consume`, and those of reconciliation, below `sql/reconcile`.
 
 macro_rules! statements {
-    ($($name:ident = $file:literal),* $(,)?) => {
-        $(pub const $name: &str = include_str!(concat!("../sql/consume/", $file));)*
+    ($folder:literal: $($name:ident = $file:literal),* $(,)?) => {
+        $(pub const $name: &str = include_str!(concat!("../sql/", $folder, "/", $file));)*
 
         /// All of them with their files, so that a test can prepare each against a fresh installation.
         pub const ALL: &[(&str, &str)] = &[$(($file, $name)),*];
     };
 }
 
-statements! {
+statements! { "consume":
     // on the source
     DUE_REFERENCE_TYPES = "due_reference_types.sql",
     TABLE_DEFINITION = "table_definition.sql",
@@ -67,4 +67,33 @@ statements! {
     BILLS_OF_ALERT = "bills_of_alert.sql",
     CLOSED_CASH = "closed_cash.sql",
     UNCLOSED_CASH = "unclosed_cash.sql",
+}
+
+pub mod reconcile {
+    statements! { "reconcile":
+        // on the source
+        TABLES = "tables.sql",
+        QUEUE_OF_TABLE = "queue_of_table.sql",
+        BEGIN_RUN = "begin_run.sql",
+        BEAT = "beat.sql",
+        END_RUN = "end_run.sql",
+        DUE = "due.sql",
+        KEEP_FINDINGS = "keep_findings.sql",
+        RESOLVE_FINDINGS = "resolve_findings.sql",
+        RESOLVE_BILLS = "resolve_bills.sql",
+        OPEN_FINDINGS = "open_findings.sql",
+        REPAIR = "repair.sql",
+        // on the ledger
+        BUCKET_SUMS = "bucket_sums.sql",
+        OPEN_BUCKETS = "open_buckets.sql",
+        ODD_BILLS = "odd_bills.sql",
+        STATUS_SUMS = "status_sums.sql",
+        STATUS_DIFFERENCES = "status_differences.sql",
+        RESTORE_STATUS = "restore_status.sql",
+        JUDGED_BILLS = "judged_bills.sql",
+        REFRESH_DIGESTS = "refresh_digests.sql",
+        NOT_CURRENT_BILLS = "not_current_bills.sql",
+        LEDGER_TOTALS = "ledger_totals.sql",
+        LEDGER_BILLS = "ledger_bills.sql",
+    }
 }

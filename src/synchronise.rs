@@ -160,7 +160,7 @@ impl Worker {
         }
     }
 
-    fn forget(&mut self, reference_type: &str) {
+    pub(crate) fn forget(&mut self, reference_type: &str) {
         if let Some(prepared) = self.tables.remove(reference_type) {
             prepared.table.forget(&self.source, &prepared.rules);
         }
@@ -222,7 +222,7 @@ impl Worker {
     }
 
     /// Loads the rule and the table where they are not at hand.
-    async fn prepare(&mut self, reference_type: &str) -> Result<(), Failure> {
+    pub(crate) async fn prepare(&mut self, reference_type: &str) -> Result<(), Failure> {
         if self.tables.contains_key(reference_type) {
             return Ok(());
         }
@@ -332,7 +332,7 @@ impl Worker {
             };
             take(status, found, &judgement, word, &mut ids, &mut postings, reference_type);
             finished.extend(outcomes(&judgement, &before, status, found.cause.seq, seqs, &posted));
-            if judgement.changes(&before) {
+            if judgement.changes(&before) || status.digests != before.digests {
                 changed.push(status.clone());
             }
             letters.extend(dead_letter(status, found));

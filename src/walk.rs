@@ -39,17 +39,12 @@ impl Table {
         progress: Option<&[String]>,
         origin: &str,
     ) -> Result<Chunk> {
-        if self.order_columns.is_empty() {
-            return Err(Error::TableUnreadable(format!(
-                "{} has no unique index of its key any more, by which it could be read in order. Its events wait. Put it back",
-                self.qualified_name
-            )));
-        }
+        let columns = self.order()?;
         self.hold_still(source).await?;
         let order = self.walking_order();
         // Where another index has taken over, or a column orders otherwise since it was retyped, the walk begins anew.
         let after = progress.filter(|progress| progress.first() == Some(&order)).map(|progress| &progress[1..]);
-        let statement = self.chunk_statement(rules, time_zone, after.is_some());
+        let statement = self.chunk_statement(rules, time_zone, &columns, after.is_some());
         let go_live = self.go_live();
         let mut parameters: Vec<&(dyn ToSql + Sync)> =
             vec![&self.source, &self.reference_type, &origin, &CHUNK_ROWS, &go_live];
@@ -67,6 +62,36 @@ impl Table {
         Ok(Chunk { seen, enqueued: row.get(1), progress, too_long: row.get(3), is_last: seen < CHUNK_ROWS })
     }
 
+    /// The order of the walk, for SQL.
+    pub(crate) fn order(&self) -> Result<String> {
+        if self.order_columns.is_empty() {
+            return Err(Error::TableUnreadable(format!(
+                "{} has no unique index of its key any more, by which it could be read in order. Its events wait. Put it back",
+                self.qualified_name
+            )));
+        }
+        Ok(self
+            .order_columns
+            .iter()
+            .map(|name| format!("bill.{}", quote_identifier(name)))
+            .collect::<Vec<_>>()
+            .join(", "))
+    }
+
+    /// Where a row stands in the order, as texts.
+    pub(crate) fn place_texts(&self) -> String {
+        let texts = self.order_columns.iter().map(|name| format!("bill.{}::text", quote_identifier(name)));
+        texts.collect::<Vec<_>>().join(", ")
+    }
+
+    /// A place in the order as parameters from this number on; each is a text, which the cast makes the column's own type, as the
+    /// index knows it.
+    pub(crate) fn place_parameters(&self, first: usize) -> String {
+        let parts = self.order_columns.iter().enumerate();
+        let parts = parts.map(|(at, name)| format!("${}::text::{}", at + first, self.key_type(name)));
+        parts.collect::<Vec<_>>().join(", ")
+    }
+
     /// By what the walk goes: the columns of an index, with their types.
     fn walking_order(&self) -> String {
         let columns =
@@ -80,19 +105,11 @@ impl Table {
     }
 
     /// Parameters: $1 source, $2 reference type, $3 origin, $4 rows, $5 go-live date, $6… the parts of the key to go on after.
-    fn chunk_statement(&self, rules: &RuleSet, time_zone: &str, goes_on: bool) -> String {
-        let named = |name: &String| format!("bill.{}", quote_identifier(name));
-        let order = self.order_columns.iter().map(named).collect::<Vec<_>>().join(", ");
-        let texts = self.order_columns.iter().map(|name| named(name) + "::text").collect::<Vec<_>>().join(", ");
+    fn chunk_statement(&self, rules: &RuleSet, time_zone: &str, order: &str, goes_on: bool) -> String {
+        let texts = self.place_texts();
         let beyond = match goes_on {
             false => String::new(),
-            true => {
-                let parts = self.order_columns.iter().enumerate();
-                // A parameter is a text; the cast makes it the column's own type, which the index knows.
-                let parts =
-                    parts.map(|(at, name)| format!("${}::text::{}", at + 6, self.key_type(name))).collect::<Vec<_>>();
-                format!("WHERE ({order}) > ({})", parts.join(", "))
-            }
+            true => format!("WHERE ({order}) > ({})", self.place_parameters(6)),
         };
         format!(
             "WITH page AS MATERIALIZED (SELECT p.*, row_number() OVER () AS n FROM (\
@@ -105,26 +122,28 @@ impl Table {
                     (SELECT place FROM page ORDER BY n DESC LIMIT 1), \
                     (SELECT count(*) FROM page WHERE octet_length(id) > {KEY_BYTES_MAX})",
             key = self.key_expression,
-            scope = self.scope_expression(rules, time_zone),
+            scope = self.scope_expression(rules, time_zone, 5),
             table = self.qualified_name,
         )
     }
 
-    /// Whether a row may be in scope: not by any version's date before the go-live date. No date is taken apart here, so that
-    /// none can fail; what the rule makes of it is judged when the bill is synchronised.
-    fn scope_expression(&self, rules: &RuleSet, time_zone: &str) -> String {
+    /// Whether a row may be in scope: not by any version's date before the go-live date, the parameter of this number. No date is taken
+    /// apart here, so that none can fail; what the rule makes of it is judged when the bill is synchronised.
+    pub(crate) fn scope_expression(&self, rules: &RuleSet, time_zone: &str, go_live: usize) -> String {
         const DATE: u32 = 1082;
         const TIMESTAMP: u32 = 1114;
         const TIMESTAMPTZ: u32 = 1184;
-        let mut expressions = vec!["$5::date IS NULL".to_string()];
+        let mut expressions = vec![format!("${go_live}::date IS NULL")];
         for rule in rules.versions() {
             let name = &rule.date_column().name;
             let at = self.columns.iter().position(|column| column == name);
             let column = format!("bill.{}", quote_identifier(name));
             let zone = quote_literal(rule.time_zone.as_deref().unwrap_or(time_zone));
             expressions.push(match at.map(|at| self.column_types[at]) {
-                Some(DATE | TIMESTAMP) => format!("coalesce({column} >= $5::date, true)"),
-                Some(TIMESTAMPTZ) => format!("coalesce({column} >= timezone({zone}, ($5::date - 1)::timestamp), true)"),
+                Some(DATE | TIMESTAMP) => format!("coalesce({column} >= ${go_live}::date, true)"),
+                Some(TIMESTAMPTZ) => {
+                    format!("coalesce({column} >= timezone({zone}, (${go_live}::date - 1)::timestamp), true)")
+                }
                 _ => "true".into(),
             });
         }

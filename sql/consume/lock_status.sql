@@ -6,7 +6,7 @@ SELECT s.*
 FROM (SELECT id FROM unnest($4::text[]) WITH ORDINALITY AS k (id, position) ORDER BY position) AS k
 CROSS JOIN LATERAL (
     SELECT reference_id, state, synchronisation, revision, live_entry_ids, last_entry_id, last_event_seq, parked_spell,
-           parked_at, reason, advice, retained_because, warning
+           parked_at, reason, advice, retained_because, warning, row_digest, rule_digest, fingerprint
     FROM ledger.sync_master_status
     WHERE book = $1 AND source = $2 AND reference_type = $3 AND reference_id = k.id
     FOR UPDATE) AS s

@@ -7,9 +7,10 @@ pub mod amount;
 mod compile;
 pub mod desired;
 pub mod entries;
+pub mod fingerprint;
 pub mod lines;
 pub mod rule;
-mod rule_file;
+pub(crate) mod rule_file;
 
 /// Why a bill cannot be posted, for a person who has psql and no idea of our code. Names columns and kinds of values,
 /// never a value: reasons are read in logs and alerts.

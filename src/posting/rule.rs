@@ -141,6 +141,11 @@ impl Rule {
         &self.columns
     }
 
+    /// The first eight bytes of [`Rule::hash`], big-endian.
+    pub fn digest(&self) -> i64 {
+        self.hash.get(..16).and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or_default().cast_signed()
+    }
+
     /// The column of the bill's day.
     pub fn date_column(&self) -> &MappedColumn {
         &self.columns[self.date]

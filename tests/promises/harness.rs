@@ -14,6 +14,7 @@ use daybook::identity::Wishes;
 use daybook::install::install;
 use daybook::options::Databases;
 use daybook::private_server::PrivateServer;
+use daybook::reconcile::{self, Report};
 use tokio::sync::OnceCell;
 use tokio_postgres::Client;
 
@@ -197,6 +198,12 @@ impl Clinic {
         consumer::drain(self.options(2), timeout).await.expect("drains")
     }
 
+    /// Reconciles once, by digests or in full, and has what differs enqueued.
+    pub async fn reconcile(&self, full: bool) -> Report {
+        let options = reconcile::Options { full, repair: true, ..reconcile::Options::default() };
+        reconcile::reconcile(&self.options(1), options).await.expect("reconciles").expect("no other run is waited for")
+    }
+
     pub async fn write(&self, sql: &str) {
         self.desk
             .batch_execute(sql)
@@ -241,6 +248,12 @@ impl Clinic {
     /// Asserts that the ledger is what the bills say, by the word of plain SQL, and that the rest of the promises that can
     /// be seen at any time hold.
     pub async fn assert_ledger_equals_bills(&self) {
+        self.assert_bills_of_the_ledger("").await;
+        self.assert_the_journal_is_sound().await;
+    }
+
+    /// The first half of that: every bill, to the cent and by account. `what`: for the message.
+    pub async fn assert_bills_of_the_ledger(&self, what: &str) {
         self.dba.batch_execute(EXPECTED_BALANCES).await.expect("asks the bills");
         let expected = balances_by_key(
             &self.dba,
@@ -270,7 +283,7 @@ impl Clinic {
             }
         }
         differences.dedup();
-        assert!(differences.is_empty(), "the ledger differs from the bills:\n{}", differences.join("\n"));
+        assert!(differences.is_empty(), "{what}: the ledger differs from the bills:\n{}", differences.join("\n"));
         let open = "SELECT reference_type, reference_id, 'PARKED', NULL::text FROM daybook.sync_dead_letter WHERE resolved_at IS NULL";
         let open: Vec<(String, String)> = balances_by_key(&self.dba, open)
             .await
@@ -278,7 +291,9 @@ impl Clinic {
             .map(|(reference_type, id, _)| (reference_type, id))
             .collect();
         assert_eq!(open, parked, "open dead letters and bills that cannot be posted");
+    }
 
+    async fn assert_the_journal_is_sound(&self) {
         let invariants = "SELECT
             (SELECT count(*) FROM ledger.journal_entries AS e
              WHERE e.line_count <> (SELECT count(*) FROM ledger.journal_lines AS l WHERE l.entry_id = e.id))

@@ -27,7 +27,7 @@ fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
 async fn every_statement_can_be_prepared_against_a_fresh_installation_as_the_consumer() {
     let clinic = Clinic::new().await;
     clinic.dba.batch_execute("SET ROLE daybook_consumer").await.expect("sets the role");
-    for (file, statement) in sql::ALL {
+    for (file, statement) in sql::ALL.iter().chain(sql::reconcile::ALL) {
         clinic.dba.prepare(statement).await.unwrap_or_else(|error| panic!("{file}: {error:?}"));
     }
     let of_types = clinic.dba.prepare(sql::CLAIM_DUE).await.expect("prepares");
@@ -53,7 +53,7 @@ fn every_file_of_sql_begins_with_its_purpose_and_is_used() {
 fn money_never_passes_through_a_float() {
     for path in files("src", "rs") {
         let place = path.display().to_string();
-        if ["posting", "ledger", "capture", "synchronise", "queue", "key", "report"]
+        if ["posting", "ledger", "capture", "synchronise", "queue", "key", "report", "reconcile"]
             .iter()
             .any(|room| place.contains(&format!("src/{room}")))
         {

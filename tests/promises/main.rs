@@ -11,6 +11,7 @@ mod closure;
 mod command_line;
 mod consuming;
 mod dead_letters;
+mod detection;
 mod disappearances;
 mod docs;
 mod doctor;
@@ -33,6 +34,8 @@ mod periods;
 mod posting;
 #[path = "../simulator/proxy.rs"]
 mod proxy;
+mod reconciliation;
+mod reconciling_under_load;
 mod reports;
 mod retention;
 mod rules;

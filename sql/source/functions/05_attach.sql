@@ -105,7 +105,12 @@ BEGIN
                        || 'ENABLE ALWAYS TRIGGER daybook_capture_truncate', part);
     END LOOP;
 
-    UPDATE daybook.sync_source AS s SET partitions = daybook.partition_triggers(attach.relation)
+    -- What is empty has no bills from before, so that a row without entries is one whose change was missed.
+    UPDATE daybook.sync_source AS s
+    SET partitions = daybook.partition_triggers(attach.relation),
+        reconciled_at = CASE WHEN present.relation IS NOT NULL THEN s.reconciled_at
+                             WHEN (SELECT sum(pg_relation_size(p)) FROM daybook.relation_parts(attach.relation) AS p) = 0
+                             THEN clock_timestamp() END
     WHERE s.relation = attach.relation;
 
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO daybook_consumer',

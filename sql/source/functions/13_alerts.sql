@@ -79,6 +79,16 @@ CREATE OR REPLACE VIEW daybook.current_alerts AS
     FROM daybook.sync_configuration
     WHERE config_key = 'posting' AND config_value = 'paused'
     UNION ALL
+    SELECT NULL, 'RECONCILIATION_OVERDUE', 'source', 'warning', 'open',
+           format('nothing was reconciled since %s, although it is to be every %s hours: is `daybook run` at work, and what does its log '
+                  || 'say?', coalesce(r.last_at::text, 'the first table was attached'), f.hours),
+           jsonb_build_object('last_run_at', r.last_at), coalesce(r.last_at, a.first_at) + (2 * f.hours) * interval '1 hour'
+    FROM (SELECT config_value::numeric AS hours FROM daybook.sync_configuration WHERE config_key = 'reconciliation_frequency_hours') AS f
+    CROSS JOIN (SELECT min(attached_at) AS first_at FROM daybook.sync_source) AS a
+    CROSS JOIN (SELECT max(started_at) AS last_at FROM daybook.reconciliation_runs
+                WHERE scope IS NULL AND outcome IN ('proven', 'findings', 'incomplete')) AS r
+    WHERE coalesce(r.last_at, a.first_at) < clock_timestamp() - (2 * f.hours) * interval '1 hour'
+    UNION ALL
     SELECT NULL, 'SYSTEM_DOWN', c.config_value, 'critical', 'open',
            CASE WHEN h.last_at IS NULL
                 THEN 'events are waiting, and no consumer has given a sign of life for a minute: start `daybook run`'
@@ -96,7 +106,7 @@ CREATE OR REPLACE VIEW daybook.current_alerts AS
 
 -- Purpose: open the alerts whose cause is there, and resolve those whose cause is gone. Each keeps its row while its cause stays, which is
 --          refreshed twice a minute. Called by each process every few seconds, before it gives its sign of life; one at a time looks.
--- Touches: sync_queue (the oldest thousand events of each table), sync_dead_letter, sync_system_health, sync_alerts.
+-- Touches: sync_queue (the oldest thousand events of each table), sync_dead_letter, sync_system_health, reconciliation_findings, sync_alerts.
 CREATE OR REPLACE FUNCTION daybook.look_for_alerts() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -154,6 +164,14 @@ BEGIN
                jsonb_build_object('failed', failed, 'parked', parked)
         FROM tables
         WHERE failed + parked >= failed_syncs
+        UNION ALL
+        SELECT 'DATA_INCONSISTENCY', coalesce(reference_type, 'ledger'), 'critical',
+               format('reconciliation found %s differences between bills and ledger%s: `daybook reconcile`, and '
+                      || 'daybook.reconciliation_findings, say which', count(*), ' of ' || reference_type),
+               jsonb_build_object('findings', count(*), 'since', min(first_seen_at))
+        FROM daybook.reconciliation_findings
+        WHERE resolved_at IS NULL AND severity = 'critical'
+        GROUP BY reference_type
     ), resolved AS (
         UPDATE daybook.sync_alerts AS a SET state = 'resolved', resolved_at = clock_timestamp()
         WHERE a.state <> 'resolved'
@@ -161,7 +179,8 @@ BEGIN
                    THEN NOT EXISTS (SELECT FROM wanted AS w WHERE w.alert_type = a.alert_type AND w.cause = a.cause)
                    -- Raised by the worker that meets it, each time: over when nothing of the table fails or is parked any more.
                    WHEN a.alert_type = 'DATA_INCONSISTENCY'
-                   THEN a.last_seen_at < clock_timestamp() - interval '10 seconds'
+                   THEN NOT EXISTS (SELECT FROM wanted AS w WHERE w.alert_type = a.alert_type AND w.cause = a.cause)
+                        AND (a.details ? 'findings' OR a.last_seen_at < clock_timestamp() - interval '10 seconds')
                         AND NOT EXISTS (SELECT FROM tables AS t WHERE t.reference_type = a.cause AND t.failed + t.parked > 0)
                    ELSE false END
     )

@@ -31,7 +31,9 @@ BEGIN
         FROM (VALUES ('sync_audit_log_default',      'finished_at', 'true',                               'audit_log_retention_days'),
                      ('sync_health_figures_default', 'measured_at', 'true',                               'health_retention_days'),
                      ('sync_dead_letter',            'resolved_at', $c$resolution <> 'resolved'$c$,       'audit_log_retention_days'),
-                     ('sync_alerts',                 'resolved_at', $c$state = 'resolved'$c$,             'audit_log_retention_days')
+                     ('sync_alerts',                 'resolved_at', $c$state = 'resolved'$c$,             'audit_log_retention_days'),
+                     ('reconciliation_findings',     'resolved_at', $c$resolution <> 'resolved'$c$,       'audit_log_retention_days'),
+                     ('reconciliation_runs',         'ended_at',    'true',                               'audit_log_retention_days')
              ) AS r (table_name, time_column, condition, setting)
         JOIN daybook.sync_configuration AS c ON c.config_key = r.setting
     LOOP

@@ -4,12 +4,13 @@ GRANT USAGE ON SCHEMA daybook TO daybook_consumer, daybook_reader, daybook_contr
 GRANT SELECT ON daybook.sync_configuration, daybook.sync_source, daybook.sync_system_health TO daybook_controller;
 GRANT SELECT ON daybook.sync_configuration, daybook.sync_source, daybook.sync_queue, daybook.sync_dead_letter,
     daybook.sync_audit_log, daybook.sync_alerts, daybook.sync_system_health, daybook.sync_health_figures, daybook.ledger_meeting,
-    daybook.schema_history
+    daybook.schema_history, daybook.reconciliation_runs, daybook.reconciliation_findings
     TO daybook_consumer, daybook_reader;
 GRANT SELECT ON daybook.current_alerts, daybook.dead_letters TO daybook_reader, daybook_consumer;
 GRANT INSERT, UPDATE, DELETE ON daybook.sync_queue TO daybook_consumer;
 GRANT INSERT ON daybook.sync_audit_log, daybook.sync_health_figures TO daybook_consumer;
-GRANT INSERT, UPDATE ON daybook.sync_dead_letter, daybook.sync_alerts TO daybook_consumer;
+GRANT INSERT, UPDATE ON daybook.sync_dead_letter, daybook.sync_alerts, daybook.reconciliation_runs,
+    daybook.reconciliation_findings TO daybook_consumer;
 GRANT INSERT, UPDATE, DELETE ON daybook.sync_system_health TO daybook_consumer;
 GRANT SELECT ON SEQUENCE daybook.sync_queue_seq_seq TO daybook_consumer, daybook_reader;
 GRANT UPDATE ON daybook.ledger_meeting TO daybook_consumer;

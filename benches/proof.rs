@@ -1,0 +1,159 @@
+//! What reconciling costs, as ratios to one plain SQL outer join of the same rows within one run: `cargo bench --bench proof`.
+//!
+//! Two million bills, half a million a table, posted by `drain`; DAYBOOK_BENCH_BILLS changes how many. Then the pass by digests and the
+//! full pass (each row through the posting function, and totals in plain SQL), the memory that this process took at most, and what a
+//! writing application notices meanwhile.
+
+use std::time::{Duration, Instant};
+
+use daybook::address::{Address, parse_url};
+use daybook::consumer;
+use daybook::database::{Side, connect};
+use daybook::identity::Wishes;
+use daybook::install::install;
+use daybook::options::Databases;
+use daybook::private_server::PrivateServer;
+use daybook::reconcile::{Options, reconcile};
+use tokio_postgres::Client;
+
+const ROUNDS: usize = 3;
+
+const TRIGGERS: [&str; 4] = [
+    include_str!("../triggers/consultation_invoices.sql"),
+    include_str!("../triggers/pharmacy_bills.sql"),
+    include_str!("../triggers/lab_bills.sql"),
+    include_str!("../triggers/ultrasound_bills.sql"),
+];
+
+fn fill(bills: i64) -> String {
+    let mode = "(ARRAY['cash', 'card', 'upi', 'neft', 'credit'])[1 + g % 5]";
+    let day = "now() - (g % 300) * interval '1 day'";
+    let each = bills / 4;
+    format!(
+        "INSERT INTO consultation_invoices (patient_id, visit_id, amount, mode, paid, created_at)
+         SELECT g, g, 300 + g % 700, {mode}, g % 9 > 0, {day} FROM generate_series(1, {each}) AS g;
+         INSERT INTO pharmacy_bills (visit_id, total_amount, gst_amount, cost_amount, payment_mode, invoice_number, created_at)
+         SELECT g, 112.00 + g % 1000, 12.00, 60.50, {mode}, 'I' || g, {day} FROM generate_series(1, {each}) AS g;
+         INSERT INTO lab_bills (visit_id, amount, paid, payment_mode, invoice_number, created_at)
+         SELECT g, 80 + g % 300, true, {mode}, 'L' || g, {day} FROM generate_series(1, {each}) AS g;
+         INSERT INTO ultrasound_bills (visit_id, total_amount, payment_mode, invoice_number, created_at)
+         SELECT g, 900 + g % 500, {mode}, 'U' || g, {day} FROM generate_series(1, {each}) AS g"
+    )
+}
+
+#[tokio::main]
+async fn main() {
+    if std::env::args().any(|argument| argument == "--test") {
+        return; // `cargo test --benches` only asks whether it builds
+    }
+    let bills: i64 =
+        std::env::var("DAYBOOK_BENCH_BILLS").ok().and_then(|bills| bills.parse().ok()).unwrap_or(2_000_000);
+    let settings = ["max_wal_size=8GB", "shared_buffers=1GB", "max_connections=50"];
+    let server = PrivateServer::start(&settings).expect("the private server starts");
+    let config = parse_url(Side::Source, &server.url("postgres", "postgres")).expect("our own URL");
+    let client = connect(Side::Source, &config).await.expect("connects");
+    client.batch_execute(include_str!("../sql/demo/clinic.sql")).await.expect("creates the bill tables");
+    install(&config, &config, &Wishes::default()).await.expect("installs");
+    for trigger in TRIGGERS {
+        client.batch_execute(trigger).await.expect("attaches");
+    }
+    client.batch_execute(&fill(bills)).await.expect("writes bills");
+    let options = Databases { name: None, source: config.clone(), ledger: config.clone(), workers: 2 };
+    let began = Instant::now();
+    let drained = consumer::drain(options.clone(), Duration::from_secs(3_600)).await.expect("drains");
+    assert_eq!((drained.events, drained.unfinished), (bills as u64, 0), "every bill is posted");
+    println!("{bills} bills posted in {:.0} s", began.elapsed().as_secs_f64());
+    client.batch_execute("VACUUM ANALYZE").await.expect("cleans");
+
+    let memory = peak_megabytes();
+    let mut joins = Vec::new();
+    let mut passes: [(&str, bool, Vec<Duration>); 2] = [("by digests", false, Vec::new()), ("full", true, Vec::new())];
+    for _ in 0..ROUNDS {
+        joins.push(timed(&client, include_str!("outer_join.sql")).await);
+        for (_, full, rounds) in &mut passes {
+            rounds.push(pass(&options, *full, bills).await);
+        }
+    }
+    let join = median(&joins);
+    println!("plain SQL outer join of the same rows: {:.2} s, median of {ROUNDS} rounds", join.as_secs_f64());
+    for (name, _, rounds) in &passes {
+        let took = median(rounds);
+        println!(
+            "  pass {name}: {:.2} s, {:.2} of the join",
+            took.as_secs_f64(),
+            took.as_secs_f64() / join.as_secs_f64()
+        );
+    }
+    println!("  memory: {memory} MB at most before, {} MB after", peak_megabytes());
+
+    let alone = writing(&config, None).await;
+    for full in [false, true] {
+        let meanwhile = writing(&config, Some((&options, full, bills))).await;
+        println!(
+            "an application's INSERT, fifty a second: {:.0} us alone, {:.0} us while {} passes run one after the other, ratio {:.2}",
+            alone.as_secs_f64() * 1e6,
+            meanwhile.as_secs_f64() * 1e6,
+            if full { "full" } else { "digest" },
+            meanwhile.as_secs_f64() / alone.as_secs_f64()
+        );
+    }
+}
+
+async fn pass(databases: &Databases, full: bool, bills: i64) -> Duration {
+    let began = Instant::now();
+    let options = Options { full, repair: false, ..Options::default() };
+    let report = reconcile(databases, options).await.expect("reconciles").expect("no other run is waited for");
+    let took = began.elapsed();
+    let looked: i64 = report.tables.iter().map(|table| table.bills).sum();
+    assert!(report.outcome == "proven" && looked >= bills, "{}", report.to_text());
+    took
+}
+
+/// The median time of an INSERT with its commit, alone or while passes run.
+async fn writing(config: &Address, pass_of: Option<(&Databases, bool, i64)>) -> Duration {
+    let client = connect(Side::Source, config).await.expect("connects");
+    let insert = client
+        .prepare("INSERT INTO lab_bills (amount, paid, payment_mode, invoice_number) VALUES (80, true, 'cash', 'W')")
+        .await
+        .expect("prepares");
+    let mut rounds = Vec::new();
+    let write = async {
+        for _ in 0..500 {
+            let began = Instant::now();
+            client.execute(&insert, &[]).await.expect("writes");
+            rounds.push(began.elapsed());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    match pass_of {
+        None => write.await,
+        Some((databases, full, bills)) => {
+            let passes = async {
+                loop {
+                    pass(databases, full, bills).await;
+                }
+            };
+            tokio::select! { () = write => {}, () = passes => {} }
+        }
+    }
+    median(&rounds)
+}
+
+async fn timed(client: &Client, sql: &str) -> Duration {
+    let began = Instant::now();
+    client.batch_execute(sql).await.expect("runs");
+    began.elapsed()
+}
+
+fn median(rounds: &[Duration]) -> Duration {
+    let mut sorted = rounds.to_vec();
+    sorted.sort_unstable();
+    sorted[sorted.len() / 2]
+}
+
+/// The most memory that this process has had so far, as Linux tells it.
+fn peak_megabytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|peak| peak.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()).unwrap_or_default() / 1024
+}

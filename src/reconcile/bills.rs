@@ -1,0 +1,276 @@
+//! Every bill of a table. Cheaply: digests of its rows beside those that its bills were last judged from, by buckets; what differs is
+//! opened. Or each row through the posting function, beside the fingerprint of what its bill amounts to. Both only name candidates,
+//! which are looked at under their locks.
+
+use std::collections::{HashMap, HashSet};
+
+use super::reading::{Place, Reading, RowRead};
+use super::{Reconciliation, Table};
+use crate::database::Parameters;
+use crate::error::{Doing, Error, Result};
+use crate::ledger::{self, Book, Known, Scope};
+use crate::posting::desired::{Circumstances, Wanted, desired};
+use crate::posting::fingerprint::fingerprint;
+use crate::posting::rule::RuleSet;
+use crate::sql::reconcile as sql;
+use crate::synchronise::Prepared;
+
+/// About so many rows a bucket.
+const BUCKET_ROWS: i64 = 64;
+const BUCKETS_MIN: i64 = 64;
+const BUCKETS_MAX: i64 = 65_536;
+
+/// So many rows are opened at most; where more buckets differ, each row is looked at instead, in bounded memory.
+const OPENED_ROWS_MAX: i64 = 200_000;
+
+/// Rows that go through the posting function at a time.
+const ROWS: i64 = 5_000;
+
+/// Bills of the ledger that are read at a time.
+const PAGE: i64 = 10_000;
+
+/// What a bucket holds: rows, and the sum of their digests.
+type Sums = HashMap<i64, (i64, i128)>;
+
+impl Reconciliation {
+    /// Compares digests by buckets, and looks at what differs. Returns whether too much did, so that each row has to be looked at.
+    pub(super) async fn compare_digests(&mut self, table: &mut Table) -> Result<bool> {
+        let buckets = (table.rows / BUCKET_ROWS).clamp(BUCKETS_MIN, BUCKETS_MAX);
+        let buckets = (buckets as u64).next_power_of_two() as i64;
+        let (source, ledger) = tokio::join!(self.source_sums(table, buckets), self.ledger_sums(table, buckets));
+        let (source, ledger) = (source?, ledger?);
+        table.bills = source.values().map(|(rows, _)| rows).sum();
+        let mut differing: Vec<i64> = Vec::new();
+        let mut rows = 0;
+        for bucket in source.keys().chain(ledger.keys().filter(|bucket| !source.contains_key(bucket))) {
+            if source.get(bucket) != ledger.get(bucket) {
+                differing.push(*bucket);
+                rows += [&source, &ledger]
+                    .iter()
+                    .filter_map(|sums| sums.get(bucket))
+                    .map(|(rows, _)| rows)
+                    .max()
+                    .copied()
+                    .unwrap_or(0);
+            }
+        }
+        self.beat().await?;
+        if rows > OPENED_ROWS_MAX {
+            return Ok(true);
+        }
+        if !differing.is_empty() {
+            let candidates = self.open(table, buckets, &differing).await?;
+            self.look_at(table, candidates).await?;
+        }
+        Ok(false)
+    }
+
+    pub(super) fn reading<'a>(&'a self, table: &Table) -> Result<Reading<'a>> {
+        match self.worker.tables.get(&table.reference_type) {
+            Some(Prepared { table, rules, time_zone }) => Ok(Reading { table, rules, time_zone }),
+            None => Err(Error::Unexpected(format!("{} was not prepared", table.reference_type))),
+        }
+    }
+
+    async fn source_sums(&self, table: &Table, buckets: i64) -> Result<Sums> {
+        let reading = self.reading(table)?;
+        let mut sums = Sums::new();
+        let mut after: Place = None;
+        loop {
+            let (stretch, end) = reading.bucket_sums(&self.worker.source, after, buckets).await?;
+            for (bucket, rows, digests) in stretch {
+                let (all, sum) = sums.entry(bucket).or_default();
+                *all += rows;
+                *sum += digests;
+            }
+            if end.is_none() {
+                return Ok(sums);
+            }
+            after = end;
+        }
+    }
+
+    async fn ledger_sums(&self, table: &Table, buckets: i64) -> Result<Sums> {
+        let Scope { book, source, reference_type } = self.scope(table);
+        let parameters: Parameters<'_> = &[&book, &source, &reference_type, &(buckets - 1)];
+        let rows = self.scans.query(sql::BUCKET_SUMS, parameters).await.doing("adding up digests of bills")?;
+        let sum =
+            |row: &tokio_postgres::Row| (row.get(0), (row.get(1), row.get::<_, &str>(2).parse().unwrap_or_default()));
+        Ok(rows.iter().map(sum).collect())
+    }
+
+    /// The bills of these buckets whose digests differ, or that one side alone has.
+    async fn open(&self, table: &Table, buckets: i64, opened: &[i64]) -> Result<Vec<String>> {
+        let Scope { book, source, reference_type } = self.scope(table);
+        let parameters: Parameters<'_> = &[&book, &source, &reference_type, &(buckets - 1), &opened];
+        let judged = self.scans.query(sql::OPEN_BUCKETS, parameters).await.doing("reading digests of bills")?;
+        let mut judged: HashMap<String, i64> = judged.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let reading = self.reading(table)?;
+        let mut candidates = HashSet::new();
+        let mut after: Place = None;
+        loop {
+            let (rows, end) = reading.open_buckets(&self.worker.source, after, buckets, opened).await?;
+            for (reference_id, digest) in rows {
+                match judged.remove(&reference_id) {
+                    Some(of_bill) if of_bill == digest => {}
+                    _ => {
+                        candidates.insert(reference_id);
+                    }
+                }
+            }
+            if end.is_none() {
+                break;
+            }
+            after = end;
+        }
+        candidates.extend(judged.into_keys());
+        Ok(candidates.into_iter().collect())
+    }
+
+    /// Takes each row through the posting function, and looks at the bills that amount to something else than that.
+    pub(super) async fn judge_every_row(&mut self, table: &mut Table) -> Result<()> {
+        let book = ledger::lock_book(&self.worker.ledger, &self.worker.book).await?;
+        let mut bills = 0;
+        let mut after: Place = None;
+        let (mut rows, mut end) = self.reading(table)?.rows(&self.worker.source, after.take(), ROWS).await?;
+        loop {
+            bills += rows.iter().filter(|row| row.is_in_scope).count() as i64;
+            // The next rows are read while these are judged.
+            let reading = self.reading(table)?;
+            let next = async {
+                match &end {
+                    None => Ok((Vec::new(), None)),
+                    Some(_) => reading.rows(&self.worker.source, end.clone(), ROWS).await,
+                }
+            };
+            let (candidates, next) = tokio::join!(self.judge_rows(table, &reading, &book, rows), next);
+            let candidates = candidates?;
+            self.look_at(table, candidates).await?;
+            if end.is_none() {
+                break;
+            }
+            (rows, end) = next?;
+            self.beat().await?;
+        }
+        table.bills = bills;
+        Ok(())
+    }
+
+    /// Those of the rows whose bill is not known to amount to what the posting function says.
+    async fn judge_rows(
+        &self,
+        table: &Table,
+        reading: &Reading<'_>,
+        book: &Book,
+        rows: Vec<RowRead>,
+    ) -> Result<Vec<String>> {
+        let ids: Vec<&str> = rows.iter().map(|row| row.reference_id.as_str()).collect();
+        let Scope { book: name, source, reference_type } = self.scope(table);
+        let parameters: Parameters<'_> = &[&name, &source, &reference_type, &ids];
+        let judged =
+            self.worker.ledger.query(sql::JUDGED_BILLS, parameters).await.doing("reading the status of bills")?;
+        let mut is_known: Vec<Option<(bool, Option<i64>, Option<i64>)>> = vec![None; rows.len()];
+        for row in &judged {
+            is_known[row.get::<_, i64>(0) as usize - 1] = Some((row.get(1), row.get(2), row.get(3)));
+        }
+        let circumstances = Circumstances {
+            minor_unit: book.minor_unit,
+            site: &self.worker.source_name,
+            go_live: reading.table.go_live(),
+        };
+        let agrees = |row: &RowRead, known: Option<(bool, Option<i64>, Option<i64>)>| {
+            let Some(wanted) = amounts_to(reading.rules, circumstances, row) else { return false };
+            match known {
+                Some((true, digest, fingerprint)) => {
+                    fingerprint == wanted.fingerprint && digest == Some(row.digest).filter(|_| !wanted.is_out_of_scope)
+                }
+                Some((false, ..)) => false,
+                None => wanted.is_out_of_scope,
+            }
+        };
+        let is_meant = |row: &RowRead| match &self.options.site {
+            None => true,
+            Some(site) => self.is_of_site(reading.rules, circumstances, row, site),
+        };
+        let candidates = rows.iter().zip(is_known).filter(|(row, known)| !agrees(row, *known) && is_meant(row));
+        Ok(candidates.map(|(row, _)| row.reference_id.clone()).collect())
+    }
+
+    fn is_of_site(&self, rules: &RuleSet, circumstances: Circumstances<'_>, row: &RowRead, site: &str) -> bool {
+        match rules.version_for(&row.values).and_then(|rule| desired(rule, circumstances, &row.values)) {
+            Ok(Wanted::Lines(desired)) => {
+                desired.lines.as_slice().iter().any(|line| line.dimensions.site.as_deref() == Some(site))
+            }
+            Ok(_) => false,
+            Err(_) => true, // nobody can tell
+        }
+    }
+
+    /// The bills that digests do not prove: not current ones, those judged by a version that is not in force, those with entries and no
+    /// row. And those that have an open finding, which may be over.
+    pub(super) async fn look_at_odd_bills(&mut self, table: &mut Table) -> Result<()> {
+        let rules: Vec<i64> = self.reading(table)?.rules.versions().iter().map(|rule| rule.digest()).collect();
+        let mut last = String::new();
+        loop {
+            let Scope { book, source, reference_type } = self.scope(table);
+            let parameters: Parameters<'_> = &[&book, &source, &reference_type, &rules, &last, &PAGE];
+            let page = self.scans.query(sql::ODD_BILLS, parameters).await.doing("reading the status of bills")?;
+            let page: Vec<String> = page.iter().map(|row| row.get(0)).collect();
+            let Some(highest) = page.last() else { break };
+            last.clone_from(highest);
+            self.look_at(table, page).await?;
+            self.beat().await?;
+        }
+        self.look_at_open_findings(table).await
+    }
+
+    pub(super) async fn look_at_open_findings(&mut self, table: &mut Table) -> Result<()> {
+        let mut last = String::new();
+        loop {
+            let parameters: Parameters<'_> = &[&table.reference_type, &last, &PAGE];
+            let page = self.worker.source.query(sql::OPEN_FINDINGS, parameters).await.doing("reading open findings")?;
+            let page: Vec<String> = page.iter().map(|row| row.get(0)).collect();
+            let Some(highest) = page.last() else { return Ok(()) };
+            last.clone_from(highest);
+            self.look_at(table, page).await?;
+        }
+    }
+
+    /// The bills that the ledger knows and that have no row: for where digests were not opened.
+    pub(super) async fn look_for_orphans(&mut self, table: &mut Table) -> Result<()> {
+        let mut last = String::new();
+        loop {
+            let page = ledger::known_bills(&self.worker.ledger, self.scope(table), Known::All, &last, PAGE).await?;
+            let Some(highest) = page.last() else { return Ok(()) };
+            last.clone_from(highest);
+            let orphans = {
+                let reading = self.reading(table)?;
+                self.worker.source.begin().await.doing("beginning to read")?;
+                reading.table.hold_still(&self.worker.source).await?;
+                let orphans = reading.table.without_row(&self.worker.source, &page).await?;
+                self.worker.source.commit().await.doing("ending to read")?;
+                orphans
+            };
+            self.look_at(table, orphans).await?;
+            self.beat().await?;
+        }
+    }
+}
+
+/// What a row asks the ledger for.
+struct AmountsTo {
+    fingerprint: Option<i64>,
+    is_out_of_scope: bool,
+}
+
+/// By the posting function; `None` where the row cannot be posted.
+fn amounts_to(rules: &RuleSet, circumstances: Circumstances<'_>, row: &RowRead) -> Option<AmountsTo> {
+    let rule = rules.version_for(&row.values).ok()?;
+    Some(match desired(rule, circumstances, &row.values).ok()? {
+        Wanted::Lines(desired) => {
+            AmountsTo { fingerprint: Some(fingerprint(desired.effective_date, &desired.lines)), is_out_of_scope: false }
+        }
+        Wanted::Nothing => AmountsTo { fingerprint: None, is_out_of_scope: false },
+        Wanted::OutOfScope => AmountsTo { fingerprint: None, is_out_of_scope: true },
+    })
+}

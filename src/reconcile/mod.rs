@@ -1,0 +1,301 @@
+//! Reconciling: the proof that the ledger says what the bills say. It takes no hint from capture or queue, works from the two states
+//! alone, and reports nothing that is only on its way.
+//!
+//! ```text
+//! digests by buckets ──┐
+//! every row (nightly) ─┼─▶ candidates ─▶ each looked at under its lock, row and queue in one snapshot ─▶ findings ─▶ keys enqueued
+//! status, open findings┘                                                                                  ▲
+//! capture · totals in plain SQL (nightly) · the journal by itself (nightly) ──────────────────────────────┘
+//! ```
+//!
+//! It never posts: a repair is an event like any other.
+
+mod bills;
+mod capture;
+mod command;
+pub mod findings;
+mod plain_sql;
+mod reading;
+mod recheck;
+mod report;
+pub(crate) mod schedule;
+mod status;
+mod totals;
+pub mod verdict;
+
+pub use command::{Arguments, execute};
+pub use report::{Report, Table};
+
+use std::time::{Duration, Instant};
+
+use self::findings::{Finding, FoundBy, Kind, keep, resolve};
+use self::recheck::{BILLS_MAX, Looked};
+use crate::connecting::{Both, connect_both};
+use crate::database::{Parameters, Session, Side, connect_as_consumer};
+use crate::error::{Doing, Error, Result};
+use crate::ledger::{self, Scope};
+use crate::options::Databases;
+use crate::settings::Settings;
+use crate::sql::reconcile as sql;
+use crate::synchronise::Worker;
+
+/// How long a statement over all bills of a table may take in the ledger.
+const SCAN_TIMEOUT: Duration = Duration::from_secs(3_600);
+
+/// How often a run says that it is alive.
+const BEAT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// So many findings of single bills a table are kept a run, so that a lost table does not fill another.
+const FINDINGS_MAX: u64 = 10_000;
+
+/// So many bills are remembered, so that none is looked at twice in a run; beyond that some may be.
+const LOOKED_AT_MAX: usize = 100_000;
+
+/// The statements over all bills are planned for that, unlike those of a consumer: never by nested loops, which statistics that lag behind
+/// make look cheap.
+const SCANS: &str = "SET enable_nestloop = off; SET enable_seqscan = on; SET enable_bitmapscan = on; SET enable_hashjoin = on; SET enable_mergejoin = on; \
+    SET enable_material = on; SET plan_cache_mode = auto";
+
+/// What a run is to do.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Each row through the posting function, totals in plain SQL, and the journal, besides.
+    pub full: bool,
+    /// One table, by its reference type.
+    pub reference_type: Option<String>,
+    /// Only bills of this site; each row of the table is read for it.
+    pub site: Option<String>,
+    /// Enqueue what differs.
+    pub repair: bool,
+    pub is_scheduled: bool,
+}
+
+/// A run under way: both sides, and what it found so far.
+pub(crate) struct Reconciliation {
+    databases: Databases,
+    options: Options,
+    /// Looks at bills; it never posts here.
+    worker: Worker,
+    /// The ledger again, for statements over all bills.
+    scans: Session,
+    settings: Settings,
+    /// Decimals of the book's currency.
+    minor_unit: u32,
+    run: i64,
+    started_at: chrono::DateTime<chrono::Utc>,
+    beaten: Instant,
+    findings: Vec<Finding>,
+    repairs: i64,
+}
+
+/// Runs once. `None` where a run by schedule is under way elsewhere.
+pub async fn reconcile(databases: &Databases, options: Options) -> Result<Option<Report>> {
+    let Both { source, ledger, settings, .. } = connect_both(databases).await?;
+    let scans = connect_as_consumer(Side::Ledger, &databases.ledger, SCAN_TIMEOUT).await?;
+    scans.batch_execute(SCANS).await.doing("setting up the session")?;
+    let worker = Worker::new(source, ledger, None, &settings);
+    let minor_unit = ledger::lock_book(&worker.ledger, &worker.book).await?.minor_unit;
+    let process = crate::housekeeping::process_name();
+    let scope = match (&options.reference_type, &options.site) {
+        (None, None) => None,
+        (table, site) => Some([table.as_deref(), site.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ")),
+    };
+    let begin: Parameters<'_> = &[&settings.source_name, &options.full, &options.is_scheduled, &scope, &process];
+    let Some(row) = worker.source.query_opt(sql::BEGIN_RUN, begin).await.doing("beginning to reconcile")? else {
+        return Ok(None);
+    };
+    let mut run = Reconciliation {
+        databases: databases.clone(),
+        options,
+        worker,
+        scans,
+        settings,
+        minor_unit,
+        run: row.get(0),
+        started_at: row.get(1),
+        beaten: Instant::now(),
+        findings: Vec::new(),
+        repairs: 0,
+    };
+    let tables = run.look_everywhere().await;
+    run.end(tables).await.map(Some)
+}
+
+impl Reconciliation {
+    fn scope<'a>(&'a self, table: &'a Table) -> Scope<'a> {
+        let Worker { book, source_name, .. } = &self.worker;
+        Scope { book, source: source_name, reference_type: &table.reference_type }
+    }
+
+    async fn look_everywhere(&mut self) -> Result<Vec<Table>> {
+        let rows = self.worker.source.query(sql::TABLES, &[&self.options.reference_type]).await;
+        let rows = rows.doing("reading the attached tables")?;
+        if let (Some(reference_type), true) = (&self.options.reference_type, rows.is_empty()) {
+            return Err(Error::Usage(format!("no table is attached as {reference_type}: `daybook status` lists them")));
+        }
+        let mut tables: Vec<Table> = rows.iter().map(Table::of_row).collect();
+        for table in &mut tables {
+            if table.not_proven.is_some() {
+                continue;
+            }
+            match self.look_at_table(table).await {
+                Ok(()) => {}
+                Err(error @ (Error::TableUnreadable(_) | Error::DefinitionChanged(_))) => {
+                    table.not_proven = Some(error.to_string());
+                    self.worker.forget(&table.reference_type);
+                    self.worker.rollback().await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.look_at_capture(&tables).await?;
+        Ok(tables)
+    }
+
+    /// Every bill of a table.
+    async fn look_at_table(&mut self, table: &mut Table) -> Result<()> {
+        let parameters: Parameters<'_> = &[&table.reference_type, &self.settings.reconciliation_frequency_hours];
+        let queue =
+            self.worker.source.query_one(sql::QUEUE_OF_TABLE, parameters).await.doing("looking at the queue")?;
+        table.oldest_event = queue.get("oldest");
+        self.late(table, queue.get("late")).await?;
+        if queue.get::<_, i64>("of_the_table") > 0 {
+            table.not_proven = Some("all of it is being synchronised: look again when that is done".into());
+        }
+        self.worker.make_ready(&table.reference_type).await?;
+        table.how = "digests";
+        let too_much_differs = match self.options.site {
+            Some(_) => true,
+            None => self.compare_digests(table).await?,
+        };
+        if self.options.full || too_much_differs {
+            table.how = "every row";
+            self.judge_every_row(table).await?;
+        }
+        if too_much_differs {
+            self.look_for_orphans(table).await?;
+        }
+        if self.options.full {
+            self.compare_totals(table).await?;
+        }
+        self.look_at_status(table).await?;
+        self.look_at_odd_bills(table).await?;
+        self.never_posted(table).await
+    }
+
+    /// Looks at candidates under their locks, keeps what differs, and has it synchronised.
+    async fn look_at(&mut self, table: &mut Table, candidates: Vec<String>) -> Result<()> {
+        let is_new = |id: &String| table.looked_at.len() >= LOOKED_AT_MAX || table.looked_at.insert(id.clone());
+        let new: Vec<String> = candidates.into_iter().filter(is_new).collect();
+        for ids in new.chunks(BILLS_MAX) {
+            let Looked { pending, equal, excused, mut differ } =
+                self.worker.recheck(&table.reference_type, ids).await?;
+            table.candidates += ids.len() as u64;
+            table.pending += pending.len() as u64;
+            table.excused += excused.len() as u64;
+            let settled: Vec<String> = equal.into_iter().chain(excused).collect();
+            let parameters: Parameters<'_> = &[&table.reference_type, &settled];
+            self.worker.source.execute(sql::RESOLVE_BILLS, parameters).await.doing("closing findings that are over")?;
+            if !table.is_backfilled {
+                differ.retain(|(finding, was_judged)| {
+                    let is_from_before = finding.kind == Kind::Missing && !was_judged;
+                    table.never_posted += u64::from(is_from_before);
+                    !is_from_before
+                });
+            }
+            if let Some(site) = &self.options.site {
+                differ.retain(|(finding, _)| finding.site.as_ref().is_none_or(|of| of == site));
+            }
+            let bills: Vec<String> = differ.iter().filter_map(|(finding, _)| finding.reference_id.clone()).collect();
+            table.findings += bills.len() as u64;
+            let room = FINDINGS_MAX.saturating_sub(table.kept) as usize;
+            let kept: Vec<Finding> = differ.into_iter().take(room).map(|(finding, _)| finding).collect();
+            table.kept += kept.len() as u64;
+            self.keep(kept).await?;
+            self.repair(table, &bills).await?;
+            self.beat().await?;
+        }
+        Ok(())
+    }
+
+    async fn keep(&mut self, findings: Vec<Finding>) -> Result<()> {
+        let kept = keep(&self.worker.source, &self.settings.source_name, self.run, findings).await?;
+        self.findings.extend(kept);
+        Ok(())
+    }
+
+    async fn repair(&mut self, table: &Table, bills: &[String]) -> Result<()> {
+        if !self.options.repair || bills.is_empty() {
+            return Ok(());
+        }
+        let parameters: Parameters<'_> =
+            &[&self.settings.source_name, &table.reference_type, &bills, &self.settings.backfill_queue_max];
+        let enqueued = self.worker.source.execute(sql::REPAIR, parameters).await.doing("enqueueing what differs")?;
+        self.repairs += enqueued as i64;
+        Ok(())
+    }
+
+    /// Events that wait for longer than the time between two runs.
+    async fn late(&mut self, table: &Table, events: i64) -> Result<()> {
+        let of = &table.reference_type;
+        if events > 0 {
+            let message = format!(
+                "{events} events of {of} have been waiting for longer than reconciliation_frequency_hours: `daybook status`, and column \
+                 last_error of daybook.sync_queue, say why"
+            );
+            self.keep(vec![Finding::of_table(Kind::Late, FoundBy::Capture, of, of, message)]).await?;
+        }
+        Ok(())
+    }
+
+    /// Rows from before their table was attached, which nobody enqueued.
+    async fn never_posted(&mut self, table: &mut Table) -> Result<()> {
+        let (of, count) = (table.reference_type.clone(), table.never_posted);
+        if count > 0 {
+            table.findings += 1;
+            let message = format!(
+                "{count} bills of {of} have never been posted: they may be from before the table was attached. Post them: `daybook \
+                 backfill {of}`; or attach it with a go_live date"
+            );
+            self.keep(vec![Finding::of_table(Kind::Missing, FoundBy::Capture, &of, &of, message)]).await?;
+        }
+        Ok(())
+    }
+
+    /// Says that the run is alive, now and then.
+    async fn beat(&mut self) -> Result<()> {
+        if self.beaten.elapsed() >= BEAT_INTERVAL {
+            self.beaten = Instant::now();
+            self.worker.source.execute(sql::BEAT, &[&self.run]).await.doing("giving a sign of life")?;
+        }
+        Ok(())
+    }
+
+    /// Writes what came of it. An error of the run is written, too, and returned.
+    async fn end(mut self, tables: Result<Vec<Table>>) -> Result<Report> {
+        let (tables, error) = match tables {
+            Ok(tables) => (tables, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        if error.is_none() {
+            let looked: Vec<String> = tables.iter().map(|table| table.reference_type.clone()).collect();
+            let everywhere = self.options.reference_type.is_none() && self.options.site.is_none();
+            let scope = if everywhere { None } else { Some(looked.as_slice()) };
+            resolve(&self.worker.source, self.run, FoundBy::Capture, scope).await?;
+        }
+        let report = Report::new(&self, tables, error.as_ref());
+        let covered = serde_json::to_value(&report.tables).unwrap_or_default();
+        let (outcome, repairs) = (report.outcome, self.repairs);
+        let (findings, told) = (report.critical() as i64, error.as_ref().map(|error| error.to_string()));
+        let parameters: Parameters<'_> =
+            &[&self.run, &outcome, &report.proven_until, &covered, &findings, &repairs, &told];
+        self.worker.source.execute(sql::END_RUN, parameters).await.doing("noting what came of it")?;
+        match error {
+            Some(error) => Err(error),
+            None => {
+                self.findings.clear();
+                Ok(report)
+            }
+        }
+    }
+}

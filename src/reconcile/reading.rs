@@ -1,0 +1,179 @@
+//! Reading a bill table for reconciliation: its digests by buckets, some buckets opened, and its rows; a stretch of the key's order at a
+//! time, each in a transaction of its own, so that whoever alters the table waits for a moment only.
+
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use crate::capture::{Table, read_expression};
+use crate::database::Session;
+use crate::error::{Doing, Result};
+use crate::key;
+use crate::posting::rule::RuleSet;
+
+/// So many rows a stretch: some tenths of a second for digests.
+const STRETCH_ROWS: i64 = 100_000;
+
+/// A place in the key's order, as texts: the end of a stretch. `None`: before the first row, or after the last.
+pub(super) type Place = Option<Vec<String>>;
+
+/// A row as the posting function takes it.
+pub(super) struct RowRead {
+    pub reference_id: String,
+    pub digest: i64,
+    /// Whether it may be in scope, by its dates.
+    pub is_in_scope: bool,
+    pub values: Vec<Option<String>>,
+}
+
+/// What a table is read by.
+#[derive(Clone, Copy)]
+pub(super) struct Reading<'a> {
+    pub table: &'a Table,
+    pub rules: &'a RuleSet,
+    pub time_zone: &'a str,
+}
+
+impl Reading<'_> {
+    /// The digests of the next stretch by buckets: bucket, rows, and the sum of their digests. Returns where the stretch ended.
+    pub async fn bucket_sums(
+        &self,
+        source: &Session,
+        after: Place,
+        buckets: i64,
+    ) -> Result<(Vec<(i64, i64, i128)>, Place)> {
+        let select = "SELECT d.digest & $2 AS bucket, count(*), sum(d.digest)::text";
+        let (rows, end) = self.stretch(source, after, select, "", "GROUP BY 1", &[&(buckets - 1)]).await?;
+        let sum = |row: &Row| (row.get(0), row.get(1), row.get::<_, &str>(2).parse().unwrap_or_default());
+        Ok((rows.iter().map(sum).collect(), end))
+    }
+
+    /// The bills of the next stretch that lie in these buckets, with their digests.
+    pub async fn open_buckets(
+        &self,
+        source: &Session,
+        after: Place,
+        buckets: i64,
+        opened: &[i64],
+    ) -> Result<(Vec<(String, i64)>, Place)> {
+        let id = format!(", {} AS id", self.table.key_expression);
+        let condition = "WHERE d.digest & $2 = ANY ($3)";
+        let select = "SELECT d.id, d.digest";
+        let (rows, end) = self.stretch(source, after, select, &id, condition, &[&(buckets - 1), &opened]).await?;
+        Ok((rows.iter().map(|row| (row.get(0), row.get(1))).collect(), end))
+    }
+
+    /// Reads the digests of a stretch: `select … FROM` its rows in scope `condition`. `more` is selected beside each digest.
+    async fn stretch(
+        &self,
+        source: &Session,
+        after: Place,
+        select: &str,
+        more: &str,
+        condition: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<(Vec<Row>, Place)> {
+        let Reading { table, rules, time_zone } = self;
+        let go_live = table.go_live();
+        let mut all: Vec<&(dyn ToSql + Sync)> = vec![&go_live];
+        all.extend(parameters);
+        // OFFSET 0, so that each digest is computed once.
+        let statement = |bounds: &str| {
+            format!(
+                "{select} FROM (SELECT {digest} AS digest{more} FROM {name} AS bill WHERE {scope}{bounds} OFFSET 0) AS d {condition}",
+                digest = table.digest_expression(rules),
+                name = table.qualified_name,
+                scope = table.scope_expression(rules, time_zone, 1),
+            )
+        };
+        self.over_stretch(source, after, &all, statement).await
+    }
+
+    /// Runs a statement over the next stretch, which `statement` writes around the conditions that bound it. They take the parameters
+    /// after those given.
+    pub async fn over_stretch(
+        &self,
+        source: &Session,
+        after: Place,
+        parameters: &[&(dyn ToSql + Sync)],
+        statement: impl Fn(&str) -> String,
+    ) -> Result<(Vec<Row>, Place)> {
+        let order = self.table.order()?;
+        source.begin().await.doing("beginning to read")?;
+        source.batch_execute("SET LOCAL enable_hashjoin = on").await.doing("beginning to read")?; // with lists of bills
+        self.table.hold_still(source).await?;
+        let end = self.end_of_stretch(source, &order, after.as_ref()).await?;
+        let mut all: Vec<&(dyn ToSql + Sync)> = parameters.to_vec();
+        let mut bounds = String::new();
+        for (operator, place) in [(">", &after), ("<=", &end)] {
+            if let Some(place) = place {
+                bounds += &format!(" AND ({order}) {operator} ({})", self.table.place_parameters(all.len() + 1));
+                all.extend(place.iter().map(|part| part as &(dyn ToSql + Sync)));
+            }
+        }
+        let statement = statement(&bounds);
+        let rows = source.query(&statement, &all).await.doing("reading a stretch of the table");
+        source.forget(&statement);
+        let rows = rows?;
+        source.commit().await.doing("ending to read")?;
+        Ok((rows, end))
+    }
+
+    /// The place of the last row of the stretch after a place; `None` where the rest of the table is no longer than a stretch.
+    async fn end_of_stretch(&self, source: &Session, order: &str, after: Option<&Vec<String>>) -> Result<Place> {
+        let table = self.table;
+        let beyond = after.map_or(String::new(), |_| format!("WHERE ({order}) > ({})", table.place_parameters(2)));
+        let statement = format!(
+            "SELECT ARRAY[{texts}] FROM {name} AS bill {beyond} ORDER BY {order} OFFSET $1 LIMIT 1",
+            texts = table.place_texts(),
+            name = table.qualified_name,
+        );
+        let offset = STRETCH_ROWS - 1;
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&offset];
+        parameters.extend(after.into_iter().flatten().map(|part| part as &(dyn ToSql + Sync)));
+        let row = source.query_opt(&statement, &parameters).await.doing("reading keys")?;
+        Ok(row.map(|row| row.get(0)))
+    }
+
+    /// The next rows after a place, as the posting function takes them. Returns where they end.
+    pub async fn rows(&self, source: &Session, after: Place, limit: i64) -> Result<(Vec<RowRead>, Place)> {
+        let Reading { table, rules, time_zone } = self;
+        let order = table.order()?;
+        let go_live = table.go_live();
+        let beyond =
+            after.as_ref().map_or(String::new(), |_| format!("WHERE ({order}) > ({})", table.place_parameters(4)));
+        let columns: String =
+            rules.columns().iter().map(|column| format!(", {}", read_expression(column, "$2"))).collect();
+        let statement = format!(
+            "SELECT {id}, {digest}, {scope}{columns} FROM {name} AS bill {beyond} ORDER BY {order} LIMIT $3",
+            id = table.key_expression,
+            digest = table.digest_expression(rules),
+            scope = table.scope_expression(rules, time_zone, 1),
+            name = table.qualified_name,
+        );
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&go_live, time_zone, &limit];
+        parameters.extend(after.iter().flatten().map(|part| part as &(dyn ToSql + Sync)));
+        source.begin().await.doing("beginning to read")?;
+        table.hold_still(source).await?;
+        let rows = source.query(&statement, &parameters).await.doing("reading rows")?;
+        source.commit().await.doing("ending to read")?;
+        let row = |row: &Row| RowRead {
+            reference_id: row.get(0),
+            digest: row.get(1),
+            is_in_scope: row.get(2),
+            values: (3..3 + rules.columns().len()).map(|at| row.get(at)).collect(),
+        };
+        let rows: Vec<RowRead> = rows.iter().map(row).collect();
+        let end = match rows.last() {
+            Some(last) if rows.len() as i64 == limit => self.place_of(&last.reference_id),
+            _ => None,
+        };
+        Ok((rows, end))
+    }
+
+    /// Where the row of a bill stands.
+    fn place_of(&self, reference_id: &str) -> Place {
+        let parts = key::parts(reference_id, &self.table.key_types)?;
+        let part = |name| Some(parts[self.table.key_columns.iter().position(|key| key == name)?].clone());
+        self.table.order_columns.iter().map(part).collect()
+    }
+}

@@ -1,0 +1,79 @@
+//! When to reconcile: by what the database says was done, so that no restart puts it off. One process at a time; whichever comes first.
+
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+
+use super::{Options, Report, reconcile};
+use crate::database::Session;
+use crate::error::{Doing, Result};
+use crate::options::Databases;
+use crate::sql::reconcile as sql;
+
+/// How often a process looks whether a run is due.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The runs of one process, one after the other, beside its workers.
+pub(crate) struct Schedule {
+    databases: Databases,
+    looked: Option<Instant>,
+    running: Option<JoinHandle<()>>,
+}
+
+impl Schedule {
+    pub fn new(databases: Databases) -> Schedule {
+        Schedule { databases, looked: None, running: None }
+    }
+
+    /// Begins a run where one is due and none is under way here.
+    pub async fn tick(&mut self, source: &Session, time_zone: &str) -> Result<()> {
+        let is_running = self.running.as_ref().is_some_and(|running| !running.is_finished());
+        if is_running || self.looked.is_some_and(|at| at.elapsed() < LOOK_INTERVAL) {
+            return Ok(());
+        }
+        self.looked = Some(Instant::now());
+        let due = source.query_one(sql::DUE, &[&time_zone]).await.doing("looking whether to reconcile")?;
+        let full = match due.get::<_, &str>(0) {
+            "full" => true,
+            "hourly" => false,
+            _ => return Ok(()),
+        };
+        let (databases, options) =
+            (self.databases.clone(), Options { full, repair: true, is_scheduled: true, ..Options::default() });
+        self.running = Some(tokio::spawn(async move {
+            match reconcile(&databases, options).await {
+                Ok(Some(report)) => tell(&report, full),
+                Ok(None) => {}
+                Err(error) => tracing::warn!("reconciling: {error}; tried again in a minute"),
+            }
+        }));
+        Ok(())
+    }
+}
+
+impl Drop for Schedule {
+    /// A run that is cut off is taken for interrupted by the next one.
+    fn drop(&mut self) {
+        if let Some(running) = &self.running {
+            running.abort();
+        }
+    }
+}
+
+fn tell(report: &Report, full: bool) {
+    let kind = if full { "full" } else { "hourly" };
+    let bills: i64 = report.tables.iter().map(|table| table.bills).sum();
+    let Report { run, outcome, repairs, .. } = report;
+    match *outcome {
+        "proven" => tracing::info!(run, bills, kind, "reconciled: the ledger equals the bills"),
+        _ => tracing::warn!(
+            run,
+            bills,
+            kind,
+            outcome,
+            findings = report.critical(),
+            repairs,
+            "reconciled: the ledger is not proven; see daybook.reconciliation_findings"
+        ),
+    }
+}
