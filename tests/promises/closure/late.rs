@@ -40,6 +40,9 @@ async fn a_bill_that_comes_after_its_day_was_closed_goes_to_the_next_open_day_an
     bill(&clinic, 14, "2024-03-06", "3", "cash").await;
     clinic.drain().await;
     assert_eq!(clinic.entries("LAB", "14").await, ["1 original 2024-03-06/2024-03-06: 1000 +3.00, 4200 -3.00"]);
+    // A late bill, and a closure, are no findings of reconciliation.
+    let url = Cluster::shared().server.url("postgres", &clinic.database);
+    crate::rules::done(&["reconcile", "--full"], &url);
     clinic.assert_ledger_equals_bills().await;
 }
 
