@@ -4,7 +4,7 @@ DO $roles$
 DECLARE
     role_name text;
 BEGIN
-    FOREACH role_name IN ARRAY ARRAY['daybook_consumer', 'daybook_controller', 'daybook_reader', 'daybook_owner'] LOOP
+    FOREACH role_name IN ARRAY ARRAY['daybook_consumer', 'daybook_controller', 'daybook_cashier', 'daybook_reader', 'daybook_owner'] LOOP
         IF to_regrole(role_name) IS NOT NULL THEN
             BEGIN
                 EXECUTE format('DROP ROLE %I', role_name);

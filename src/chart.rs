@@ -6,14 +6,14 @@ use clap::Subcommand;
 use comfy_table::{Table, presets};
 use serde::Deserialize;
 
-use crate::database::{Side, connect_plainly};
+use crate::database::{Parameters, Side, connect_plainly};
 use crate::error::{Error, Result, explain};
 use crate::options::Urls;
 use crate::print;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Add and rename accounts from a CSV file: account_code,account_name,account_type
+    /// Add and change accounts from a CSV file: account_code,account_name,account_type[,account_role,counted_as]
     Import(Import),
     /// The accounts of a book
     List(List),
@@ -23,7 +23,8 @@ pub enum Command {
 pub struct Import {
     #[command(flatten)]
     list: List,
-    /// The file; account types are asset, liability, equity, income and expense
+    /// The file; account types are asset, liability, equity, income and expense; roles receivable and over_short; counted_as is the
+    /// name by which a cashier counts it. A column that is left out stays as it is
     file: PathBuf,
 }
 
@@ -41,6 +42,17 @@ struct Account {
     account_code: String,
     account_name: String,
     account_type: String,
+    #[serde(default)]
+    account_role: Option<String>,
+    #[serde(default)]
+    counted_as: Option<String>,
+}
+
+/// What a file says of accounts; a column that it does not have says nothing.
+struct Chart {
+    accounts: Vec<Account>,
+    has_roles: bool,
+    has_counted_as: bool,
 }
 
 impl List {
@@ -73,35 +85,56 @@ pub async fn execute(command: Command) -> Result<u8> {
     match command {
         Command::List(list) => {
             let (ledger, book) = list.open().await?;
-            let sql = "SELECT account_code, account_name, account_type FROM ledger.accounts WHERE book = $1 ORDER BY 1";
+            let sql =
+                "SELECT account_code, account_name, account_type, coalesce(account_role, ''), coalesce(counted_as, '')
+                       FROM ledger.accounts WHERE book = $1 ORDER BY 1";
             let mut table = Table::new();
             table.load_style(presets::ASCII_MARKDOWN);
-            table.set_header(["code", "name", "type"]);
+            table.set_header(["code", "name", "type", "role", "counted as"]);
             for row in ledger.query(sql, &[&book]).await.map_err(refused)? {
-                table.add_row((0..3).map(|at| row.get::<_, String>(at)));
+                table.add_row((0..5).map(|at| row.get::<_, String>(at)));
             }
             print::line(table);
         }
         Command::Import(Import { list, file }) => {
-            let accounts = read(&file)?;
+            let Chart { accounts, has_roles, has_counted_as } = read(&file)?;
             let (ledger, book) = list.open().await?;
-            let column = |of: fn(&Account) -> &str| accounts.iter().map(of).collect::<Vec<_>>();
-            let (codes, names, types) =
-                (column(|a| &a.account_code), column(|a| &a.account_name), column(|a| &a.account_type));
+            macro_rules! column {
+                ($account:ident => $value:expr) => {
+                    accounts.iter().map(|$account| $value).collect::<Vec<_>>()
+                };
+            }
             let sql = include_str!("../sql/import_accounts.sql");
-            let changed = ledger.execute(sql, &[&book, &codes, &names, &types]).await.map_err(refused)?;
+            let parameters: Parameters<'_> = &[
+                &book,
+                &column!(a => &a.account_code),
+                &column!(a => &a.account_name),
+                &column!(a => &a.account_type),
+                &column!(a => &a.account_role),
+                &column!(a => &a.counted_as),
+                &has_roles,
+                &has_counted_as,
+            ];
+            let changed = ledger.execute(sql, parameters).await.map_err(refused)?;
             print::line(format_args!("{changed} of {} accounts added or changed in book {book}", accounts.len()));
         }
     }
     Ok(0)
 }
 
-fn read(file: &std::path::Path) -> Result<Vec<Account>> {
+fn read(file: &std::path::Path) -> Result<Chart> {
     let place = file.display();
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
         .from_path(file)
         .map_err(|error| Error::Usage(format!("cannot read {place}: {error}")))?;
+    let header = reader.headers().map_err(|error| Error::Usage(format!("cannot read {place}: {error}")))?.clone();
+    let has = |column: &str| header.iter().any(|name| name == column);
+    if let Some(unknown) = header.iter().skip(3).find(|name| !["account_role", "counted_as"].contains(name)) {
+        return Err(Error::Usage(format!(
+            "{place}: column {unknown:?} is unknown: after account_type, account_role and counted_as may come"
+        )));
+    }
     let mut accounts: Vec<Account> = Vec::new();
     for (at, record) in reader.deserialize::<Account>().enumerate() {
         let line = at + 2;
@@ -119,6 +152,12 @@ fn read(file: &std::path::Path) -> Result<Vec<Account>> {
                 account.account_type
             )));
         }
+        if let Some(role) = account.account_role.as_deref().filter(|role| !["receivable", "over_short"].contains(role))
+        {
+            return Err(Error::Usage(format!(
+                "{place}: line {line}: account role {role:?}: use receivable, over_short, or leave it empty"
+            )));
+        }
         accounts.push(account);
     }
     if accounts.is_empty() {
@@ -126,5 +165,5 @@ fn read(file: &std::path::Path) -> Result<Vec<Account>> {
             "{place} holds no account: its first line is account_code,account_name,account_type, in UTF-8"
         )));
     }
-    Ok(accounts)
+    Ok(Chart { accounts, has_roles: has("account_role"), has_counted_as: has("counted_as") })
 }

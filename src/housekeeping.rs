@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::cash_reminder::CashReminder;
 use crate::connecting::{Both, connect_both, meet_again};
 use crate::database::{Parameters, Session, Side};
 use crate::error::{Doing, Result, explain};
@@ -42,6 +43,7 @@ pub struct Housekeeper {
     met: Instant,
     /// Reconciliations, where the process is to stay.
     schedule: Option<Schedule>,
+    cash: CashReminder,
 }
 
 impl Housekeeper {
@@ -60,6 +62,7 @@ impl Housekeeper {
             same_database: both.same_database,
             met: Instant::now(),
             schedule: None,
+            cash: CashReminder::default(),
         }
     }
 
@@ -161,6 +164,7 @@ impl Housekeeper {
         end_unheard_sessions(&self.ledger).await?;
         self.take_up_rules().await?;
         self.resolve_alerts_of_bills().await?;
+        self.cash.remind(&self.session, &self.ledger, &self.settings).await?;
         let (queued, examples): (i64, Vec<String>) = (highest.get(0), highest.get(1));
         let Settings { book, source_name, .. } = &self.settings;
         self.ledger

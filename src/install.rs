@@ -39,6 +39,7 @@ const SOURCE_MIGRATIONS: &[SqlFile] = sql_files![
     "source/migrations/V16__sync_health_figures.sql",
     "source/migrations/V17__ledger_place.sql",
     "source/migrations/V18__reconciliation.sql",
+    "source/migrations/V19__cash_closure_time.sql",
     "source/migrations/V20__clinic_rules.sql",
 ];
 
@@ -80,6 +81,7 @@ const LEDGER_MIGRATIONS: &[SqlFile] = sql_files![
     "ledger/migrations/V11__disappearances.sql",
     "ledger/migrations/V12__resolved_bills.sql",
     "ledger/migrations/V13__digests.sql",
+    "ledger/migrations/V15__cash_closures.sql",
 ];
 
 const LEDGER_FUNCTIONS: &[SqlFile] = sql_files![
@@ -92,6 +94,11 @@ const LEDGER_FUNCTIONS: &[SqlFile] = sql_files![
     "ledger/functions/07_periods.sql",
     "ledger/functions/08_apply_rule.sql",
     "ledger/functions/09_pass_entry_ids.sql",
+    "ledger/functions/10_cash_views.sql",
+    "ledger/functions/10_receivables.sql",
+    "ledger/functions/11_cash_days.sql",
+    "ledger/functions/12_close_cash_day.sql",
+    "ledger/functions/13_cash_guards.sql",
     "ledger/functions/99_privileges.sql",
 ];
 
@@ -294,9 +301,11 @@ fn ledger_data(identity: &Identity) -> Result<String> {
         }
     );
     for account in BUILT_IN_ACCOUNTS.lines().skip(1) {
-        let values: Vec<String> = account.split(',').map(quote_literal).collect();
+        let value = |text: &str| if text.is_empty() { "NULL".to_string() } else { quote_literal(text) };
+        let values: Vec<String> = account.split(',').map(value).collect();
         data.push_str(&format!(
-            "INSERT INTO ledger.accounts VALUES ({book}, {}) ON CONFLICT DO NOTHING;\n",
+            "INSERT INTO ledger.accounts (book, account_code, account_name, account_type, account_role, counted_as)\n\
+             VALUES ({book}, {}) ON CONFLICT DO NOTHING;\n",
             values.join(", ")
         ));
     }

@@ -197,7 +197,7 @@ pub async fn lock_book(ledger: &Session, book: &str) -> Result<Book> {
         currency: currency.ok_or_else(missing)?,
         minor_unit: u32::try_from(row.get::<_, i16>("minor_unit")).unwrap_or_default(),
         time_zone: row.get("time_zone"),
-        calendar: Calendar::new(from.into_iter().zip(to)),
+        calendar: Calendar::new(from.into_iter().zip(to)).closing_cash(row.get("closes_cash")),
     })
 }
 

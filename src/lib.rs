@@ -22,6 +22,7 @@
 //! | [`crash_point`] | where a test can have the process die |
 //! | [`settings`], [`options`], [`address`], `tls`, [`database`], [`sql`] | settings, connection strings, sessions, statements |
 //! | [`connecting`], [`meeting`] | both sides of a consumer, and whether they are still those that knew each other |
+//! | [`closure`], `closed_cash`, `cash_reminder` | a site's day of cash as commands; where it is closed, as posting asks; the reminder |
 //! | [`rules`], [`periods`], [`chart`], [`backfill`], [`switches`], [`dead_letters`] | what accountants and DBAs decide, as commands |
 //! | [`install`], [`identity`], [`status`], [`doctor`] | what the commands of these names do |
 //! | [`report`] | where a number came from, what the accounts amount to, the journal in other programs' formats |
@@ -32,7 +33,10 @@ pub mod address;
 mod attempts;
 pub mod backfill;
 pub mod capture;
+mod cash_reminder;
 pub mod chart;
+mod closed_cash;
+pub mod closure;
 pub mod connecting;
 pub mod consumer;
 pub mod crash_point;

@@ -14,8 +14,8 @@ use daybook::identity::Wishes;
 use daybook::options::{Databases, Urls};
 use daybook::report::{export, trace, trial_balance};
 use daybook::{
-    backfill, chart, dead_letters, demo, doctor, install, meeting, periods, print, reconcile, rules, status, supervise,
-    switches,
+    backfill, chart, closure, dead_letters, demo, doctor, install, meeting, periods, print, reconcile, rules, status,
+    supervise, switches,
 };
 
 #[derive(Parser)]
@@ -103,6 +103,9 @@ enum Command {
     /// Close and reopen periods
     #[command(subcommand)]
     Period(periods::Command),
+    /// The day's cash of a site: open, count, close, reopen, show
+    #[command(subcommand)]
+    Closure(closure::Command),
     /// Stop capturing a table at once, without a lock on it
     Suspend(switches::OneTable),
     /// Capture a suspended table again, and have it reconciled; without a table: go on posting
@@ -246,6 +249,7 @@ async fn execute(command: Command) -> Result<u8> {
         Command::Backfill(arguments) => backfill::backfill(arguments).await,
         Command::Accounts(command) => chart::execute(command).await,
         Command::Period(command) => periods::execute(command).await,
+        Command::Closure(command) => closure::execute(command).await,
         Command::Suspend(arguments) => switches::suspend(arguments).await,
         Command::Resume(arguments) => switches::resume(arguments).await,
         Command::Pause { urls } => switches::pause(urls).await,

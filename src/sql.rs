@@ -41,6 +41,8 @@ statements! { "consume":
     PROPOSE_TOKEN = "propose_token.sql",
     CONFIRM_TOKEN = "confirm_token.sql",
     RECONCILE_PROMOTED = "reconcile_promoted.sql",
+    CASH_CLOSURE_TIME = "cash_closure_time.sql",
+    TELL_UNCLOSED_CASH = "tell_unclosed_cash.sql",
     // on the ledger
     END_UNHEARD_SESSIONS = "end_unheard_sessions.sql",
     PASS_LOST_ENTRY_IDS = "pass_lost_entry_ids.sql",
@@ -63,6 +65,8 @@ statements! { "consume":
     UPDATE_STATUS = "update_status.sql",
     KNOWN_BILLS = "known_bills.sql",
     BILLS_OF_ALERT = "bills_of_alert.sql",
+    CLOSED_CASH = "closed_cash.sql",
+    UNCLOSED_CASH = "unclosed_cash.sql",
 }
 
 pub mod reconcile {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::capture::Table;
+use crate::closed_cash::learn_closed_cash;
 use crate::crash_point::crash_point;
 use crate::database::{Parameters, Session};
 use crate::error::{Doing, Error, NextStep, Result};
@@ -270,7 +271,7 @@ impl Worker {
         let mut statuses = ledger::lock_bills(&self.ledger, scope, &reference_ids).await?;
         crash_point("after_lock");
         // The book first: whoever applies a rule or closes a period holds it, and commits before the rules are compared.
-        let book = ledger::lock_book(&self.ledger, &self.book).await.map_err(Failure::of_the_table)?;
+        let mut book = ledger::lock_book(&self.ledger, &self.book).await.map_err(Failure::of_the_table)?;
         ledger::check_rules(&self.ledger, &self.book, rules).await?;
         if book.time_zone != *time_zone {
             return Err(Error::DefinitionChanged(reference_type.into()).into());
@@ -291,15 +292,26 @@ impl Worker {
         crash_point("after_read");
 
         let (go_live, on_delete) = (table.go_live(), table.on_delete());
-        let law = Law { rules, book: &book, site: &self.source_name, go_live, on_delete };
-        let mut judgements = Vec::with_capacity(bills.len());
-        for (status, found) in statuses.iter().zip(&found) {
-            let live: Vec<LiveEntry> = status.live_entry_ids.iter().filter_map(|id| live.remove(id)).collect();
-            judgements.push(match park {
-                Some(parked) => Judgement::Park(parked.clone()),
-                None => judge(&law, status, &live, found, released.contains(status.reference_id.as_str())),
-            });
-        }
+        let lives: Vec<Vec<LiveEntry>> = statuses
+            .iter()
+            .map(|status| status.live_entry_ids.iter().filter_map(|id| live.remove(id)).collect())
+            .collect();
+        let mut judgements = loop {
+            let law = Law { rules, book: &book, site: &self.source_name, go_live, on_delete };
+            let judgements: Vec<Judgement> = statuses
+                .iter()
+                .zip(&lives)
+                .zip(&found)
+                .map(|((status, live), found)| match park {
+                    Some(parked) => Judgement::Park(parked.clone()),
+                    None => judge(&law, status, live, found, released.contains(status.reference_id.as_str())),
+                })
+                .collect();
+            // Where they would fall into a closed day of cash, they are judged again, knowing that it is closed.
+            if !learn_closed_cash(&self.ledger, &self.book, &mut book.calendar, &judgements).await? {
+                break judgements;
+            }
+        };
         self.brake(scope, &mut judgements).await?;
         // Events that an earlier posting has seen; there are none but after a crash, or where workers met at a bill.
         let seen = statuses.iter().zip(bills).flat_map(|(status, (reference_id, seqs))| {

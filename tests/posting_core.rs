@@ -2,7 +2,7 @@
 
 use chrono::NaiveDate;
 use daybook::posting::desired::{Circumstances, Desired, Wanted, desired};
-use daybook::posting::entries::{Calendar, Entry, LiveEntry, entries};
+use daybook::posting::entries::{Calendar, ClosedCash, Entry, LiveEntry, entries};
 use daybook::posting::lines::{BalancedLines, Dimensions, Line};
 use daybook::posting::rule::Rule;
 use proptest::prelude::*;
@@ -269,6 +269,44 @@ fn each_change_has_its_entries() {
             expected,
             "{live:?} → {wanted:?}"
         );
+    }
+}
+
+#[test]
+fn closed_days_of_cash_move_the_entries_of_their_sites_and_no_others() {
+    let mut calendar = Calendar::new([(day("2024-03-08"), day("2024-03-10"))]).closing_cash(true);
+    calendar.close_cash(
+        [("main", "2024-03-05", "2024-03-07"), ("north", "2024-03-11", "2024-03-11")]
+            .map(|(site, first, last)| ClosedCash { site: site.into(), first_day: day(first), last_day: day(last) }),
+    );
+    let of = |site: Option<&str>, amount: i64| {
+        let dimensions = Dimensions { site: site.map(String::from), ..Dimensions::default() };
+        let line = |account: &str, amount| Line {
+            account: account.into(),
+            amount: Decimal::new(amount, 0),
+            is_settlement: false,
+            dimensions: dimensions.clone(),
+        };
+        [line("1000", amount), line("4000", -amount)]
+    };
+    let table = [
+        // sites of the lines, day, posting date
+        (vec![Some("main")], "2024-03-04", "2024-03-04"),
+        (vec![Some("main")], "2024-03-05", "2024-03-11 late"), // over the closed period behind them
+        (vec![Some("main")], "2024-03-07", "2024-03-11 late"),
+        (vec![Some("north")], "2024-03-05", "2024-03-05"),
+        (vec![Some("north")], "2024-03-08", "2024-03-12 late"),
+        (vec![Some("main"), Some("north")], "2024-03-06", "2024-03-12 late"), // open for both
+        (vec![None, Some("south")], "2024-03-06", "2024-03-06"),
+        (vec![None], "2024-03-09", "2024-03-11 late"),
+    ];
+    for (sites, wished, expected) in table {
+        let lines = sites.iter().flat_map(|site| of(*site, 7));
+        let lines = BalancedLines::net(lines).expect("is balanced");
+        let wanted = Desired { effective_date: day(wished), lines, warning: None };
+        let entries = entries(Some(&wanted), &[], day("2024-03-20"), &calendar);
+        let told = format!("{}{}", entries[0].posting_date, if entries[0].late { " late" } else { "" });
+        assert_eq!(told, expected, "{sites:?} {wished}");
     }
 }
 

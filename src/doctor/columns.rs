@@ -187,9 +187,10 @@ pub fn accounts(tables: &[Attached], chart: &[String], book: &str, known: &str) 
             let finding = Finding::error("accounts", subject(table), problem.clone());
             match known.lines().skip(1).find(|line| line.split(',').next() == Some(account)) {
                 Some(line) => {
-                    let values: Vec<String> = line.split(',').map(quote_literal).collect();
+                    let value = |text: &str| if text.is_empty() { "NULL".to_string() } else { quote_literal(text) };
+                    let values: Vec<String> = line.split(',').map(value).collect();
                     finding.fix(Place::Ledger, format!(
-                        "INSERT INTO ledger.accounts (book, account_code, account_name, account_type) VALUES ({}, {}) ON CONFLICT DO NOTHING;",
+                        "INSERT INTO ledger.accounts (book, account_code, account_name, account_type, account_role, counted_as) VALUES ({}, {}) ON CONFLICT DO NOTHING;",
                         quote_literal(book),
                         values.join(", ")
                     ))

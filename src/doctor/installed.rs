@@ -124,6 +124,24 @@ const fn seal(table: &'static str, function: &'static str, new_table: &'static s
     }
 }
 
+const fn cash_guard(table: &'static str) -> Guard {
+    guard(table, "refuse_cash_change", "ledger.refuse_cash_change")
+}
+
+/// A step in the life of a day of cash follows the one before.
+const fn cash_step(table: &'static str) -> Guard {
+    const BEFORE_INSERT_ROW: i16 = 1 + 2 + 4;
+    Guard {
+        table,
+        name: "guard_cash_step",
+        event: "BEFORE INSERT",
+        level: "ROW",
+        function: "ledger.guard_cash_step",
+        kind: BEFORE_INSERT_ROW,
+        new_table: None,
+    }
+}
+
 const SOURCE_GUARDS: &[Guard] =
     &[row_guard("daybook.sync_configuration", "guard_configuration", "daybook.guard_configuration")];
 
@@ -139,6 +157,16 @@ const LEDGER_GUARDS: &[Guard] = &[
     truncate_guard("ledger.posting_rules"),
     truncate_guard("ledger.periods"),
     guard("ledger.period_log", "refuse_change", "ledger.refuse_change"),
+    cash_guard("ledger.cash_days"),
+    cash_step("ledger.cash_days"),
+    cash_guard("ledger.cash_counts"),
+    cash_step("ledger.cash_counts"),
+    cash_guard("ledger.cash_closing_accounts"),
+    cash_step("ledger.cash_closing_accounts"),
+    cash_guard("ledger.cash_closings"),
+    cash_step("ledger.cash_closings"),
+    cash_guard("ledger.cash_reopenings"),
+    cash_step("ledger.cash_reopenings"),
 ];
 
 impl Guard {

@@ -4,7 +4,8 @@ use super::facts::{Attached, Function, FunctionGrant, Grant, Owned, Rights, Role
 use super::finding::{Finding, Place};
 use crate::database::{Side, quote_identifier};
 
-const ROLES: [&str; 4] = ["daybook_owner", "daybook_consumer", "daybook_reader", "daybook_controller"];
+const ROLES: [&str; 5] =
+    ["daybook_owner", "daybook_consumer", "daybook_reader", "daybook_controller", "daybook_cashier"];
 
 fn place(side: Side) -> Place {
     match side {
@@ -13,7 +14,7 @@ fn place(side: Side) -> Place {
     }
 }
 
-/// The four roles are there, and can do no more than they are granted.
+/// The five roles are there, and can do no more than they are granted.
 pub fn roles(roles: &Roles, side: Side) -> Vec<Finding> {
     let mut findings = Vec::new();
     for name in ROLES {
@@ -118,7 +119,7 @@ pub fn schema_rights(rights: &Rights, schema: &str, side: Side) -> Vec<Finding> 
     }
     let users: &[&str] = match side {
         Side::Source => &["daybook_consumer", "daybook_reader"],
-        Side::Ledger => &["daybook_consumer", "daybook_reader", "daybook_controller"],
+        Side::Ledger => &["daybook_consumer", "daybook_reader", "daybook_controller", "daybook_cashier"],
     };
     for role in users {
         let has = |privilege: &str| {
@@ -201,6 +202,32 @@ const LEDGER_GRANTS: &[Granted] = &[
             "trial_balance",
             "reference_balances",
             "late_entries",
+            "cash_days",
+            "cash_counts",
+            "cash_closing_accounts",
+            "cash_closings",
+            "cash_reopenings",
+            "closed_cash_days",
+            "cash_closures",
+            "last_cash_counts",
+            "late_cash_entries",
+            "open_bills",
+            "party_balances",
+            "open_receivables",
+            "credit_balances",
+        ],
+    ),
+    (
+        &["daybook_cashier"],
+        &["SELECT"],
+        &[
+            "books",
+            "accounts",
+            "cash_closures",
+            "cash_counts",
+            "last_cash_counts",
+            "cash_closing_accounts",
+            "late_cash_entries",
         ],
     ),
     (CONSUMER, &["INSERT"], &["journal_entries", "journal_lines"]),
@@ -294,6 +321,7 @@ const CONSUMERS_FUNCTIONS: &[&str] = &[
     "measure_health",
     "capture_is_whole",
     "hold_book",
+    "expected_cash",
     "pass_entry_ids",
 ];
 

@@ -383,6 +383,9 @@ fn day(text: &str) -> Compiled<NaiveDate> {
 }
 
 fn check_reference_type(name: &str) -> Compiled<()> {
+    if name == "CASH_CLOSURE" {
+        return Err("reference_type \"CASH_CLOSURE\" is that of days of cash, and of no bill: take another".into());
+    }
     let usable = name.len() <= 40
         && name.starts_with(|c: char| c.is_ascii_uppercase())
         && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');

@@ -51,23 +51,56 @@ pub struct Entry {
     pub effective_date: NaiveDate,
     /// The day by which reports count it.
     pub posting_date: NaiveDate,
-    /// Whether a closed period moved it.
+    /// Whether a closed period or a closed day of cash moved it.
     pub late: bool,
     /// The id of the entry that it reverses.
     pub reverses: Option<i64>,
     pub lines: BalancedLines,
 }
 
-/// The closed days of a book.
+/// The closed days of a book, and the closed days of cash of its sites.
 #[derive(Debug, Clone, Default)]
 pub struct Calendar {
     closed: Vec<(NaiveDate, NaiveDate)>,
+    /// Whether any site's days of cash are closed at all; which, is learned where something would be posted.
+    closes_cash: bool,
+    cash: Vec<ClosedCash>,
+}
+
+/// Days in a row on which the cash of a site is closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClosedCash {
+    pub site: String,
+    pub first_day: NaiveDate,
+    pub last_day: NaiveDate,
+}
+
+impl ClosedCash {
+    fn keeps_out(&self, lines: &BalancedLines, day: NaiveDate) -> bool {
+        self.first_day <= day
+            && day <= self.last_day
+            && lines.as_slice().iter().any(|line| line.dimensions.site.as_ref() == Some(&self.site))
+    }
 }
 
 impl Calendar {
     /// From the closed periods, as first and last day.
     pub fn new(closed: impl IntoIterator<Item = (NaiveDate, NaiveDate)>) -> Self {
-        Calendar { closed: closed.into_iter().collect() }
+        Calendar { closed: closed.into_iter().collect(), ..Calendar::default() }
+    }
+
+    /// The same, of a book where days of cash are closed.
+    pub fn closing_cash(self, closes_cash: bool) -> Self {
+        Calendar { closes_cash, ..self }
+    }
+
+    pub fn closes_cash(&self) -> bool {
+        self.closes_cash
+    }
+
+    /// Takes up days of cash that are closed.
+    pub fn close_cash(&mut self, closed: impl IntoIterator<Item = ClosedCash>) {
+        self.cash.extend(closed);
     }
 
     /// Whether nothing can be posted on that day.
@@ -75,14 +108,16 @@ impl Calendar {
         self.closed.iter().any(|(first, last)| *first <= day && day <= *last)
     }
 
-    /// The first open day from `day` on, and whether that is a later one.
-    fn first_open_day(&self, day: NaiveDate) -> (NaiveDate, bool) {
+    /// The first day from `day` on that is open for all sites of the lines, and whether that is a later one.
+    fn first_open_day(&self, lines: &BalancedLines, day: NaiveDate) -> (NaiveDate, bool) {
         let mut open = day;
-        while let Some((_, last)) = self.closed.iter().find(|(first, last)| *first <= open && open <= *last) {
-            match last.succ_opt() {
-                Some(next) => open = next,
-                None => break,
-            }
+        let until = |open: NaiveDate| {
+            let period =
+                self.closed.iter().find(|(first, last)| *first <= open && open <= *last).map(|(_, last)| *last);
+            period.or_else(|| self.cash.iter().find(|cash| cash.keeps_out(lines, open)).map(|cash| cash.last_day))
+        };
+        while let Some(next) = until(open).and_then(|last| last.succ_opt()) {
+            open = next;
         }
         (open, open != day)
     }
@@ -91,17 +126,17 @@ impl Calendar {
 /// The entries that lead from `live` to `desired`; none where they agree.
 ///
 /// `change_day` is the day on which the bill changed, in the book's zone. Posting dates: an original on its effective date,
-/// everything else on the later of its effective date and the day of the change; out of closed periods, on the first open
-/// day.
+/// everything else on the later of its effective date and the day of the change; out of closed periods, and closed days of
+/// cash of a site that its lines name, on the first open day.
 pub fn entries(
     desired: Option<&Desired>,
     live: &[LiveEntry],
     change_day: NaiveDate,
     calendar: &Calendar,
 ) -> Vec<Entry> {
-    let entry = |kind, effective_date: NaiveDate, lines, reverses| {
+    let entry = |kind, effective_date: NaiveDate, lines: BalancedLines, reverses| {
         let wished = if kind == Kind::Original { effective_date } else { effective_date.max(change_day) };
-        let (posting_date, late) = calendar.first_open_day(wished);
+        let (posting_date, late) = calendar.first_open_day(&lines, wished);
         Entry { kind, effective_date, posting_date, late, reverses, lines }
     };
     let reversals = || {

@@ -32,7 +32,7 @@ async fn every_right_in_our_schemas_is_one_that_is_written_down() {
     let surplus: Vec<_> = actual.iter().filter(|line| !expected.contains(line)).collect();
     let missing: Vec<_> = expected.iter().filter(|line| !actual.contains(line)).collect();
     assert!(surplus.is_empty() && missing.is_empty(), "not written down: {surplus:#?}\nnot granted: {missing:#?}");
-    for role in ["daybook_consumer", "daybook_reader", "daybook_controller"] {
+    for role in ["daybook_consumer", "daybook_reader", "daybook_controller", "daybook_cashier"] {
         let more = format!(
             "SELECT rolsuper OR rolcreaterole OR rolcreatedb OR rolcanlogin OR rolreplication OR rolbypassrls
                     OR EXISTS (SELECT FROM pg_auth_members WHERE member = r.oid)
@@ -162,8 +162,10 @@ async fn our_own_roles_can_do_their_work_and_nothing_else() {
         "SELECT ledger.close_period('main', '2024-01-01', '2024-01-31')",
         "DELETE FROM ledger.accounts",
         "SELECT ledger.apply_rule('main', 'LAB', 'x', replace => true)",
+        "SELECT ledger.reopen_cash_day('main', 'main', '2024-03-05', 'x')",
+        "INSERT INTO ledger.cash_counts (book, site, day, spell, count_no, account_code, counted) VALUES ('main', 'main', '2024-03-05', 1, 1, '1000', 1)",
     ];
-    for role in ["daybook_consumer", "daybook_reader", "daybook_controller"] {
+    for role in ["daybook_consumer", "daybook_reader", "daybook_controller", "daybook_cashier"] {
         // As one who logs in as the role and nothing else.
         let is_looker = role != "daybook_consumer";
         let session = format!("SET SESSION AUTHORIZATION {role}");

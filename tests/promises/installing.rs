@@ -190,7 +190,21 @@ async fn an_installation_of_the_first_version_is_brought_to_this_one_with_its_da
             first.push_str(body.split("COMMIT;").next().expect("a part"));
         }
     }
+    // The chart of that time: accounts had no role, were not counted, and none was for what is over or short.
+    first = first.replace(", account_role, counted_as)", ")");
+    for later in [
+        ", NULL, NULL)",
+        ", NULL, 'cash')",
+        ", NULL, 'card')",
+        ", NULL, 'upi')",
+        ", 'receivable', NULL)",
+        ", 'over_short', NULL)",
+    ] {
+        first = first.replace(&format!("{later} ON CONFLICT"), ") ON CONFLICT");
+    }
     dba.batch_execute(&first).await.expect("installs the first version");
+    let chart = "DELETE FROM ledger.accounts WHERE account_code = '5900'; UPDATE ledger.accounts SET account_name = 'Swipe' WHERE account_code = '1020'";
+    dba.batch_execute(chart).await.expect("has a chart");
     let tables = "SELECT string_agg(version::text, ' ' ORDER BY version) FROM ledger.schema_history";
     assert_eq!(dba.query_one(tables, &[]).await.expect("looks").get::<_, String>(0), "1 2 3 4 5 6 7");
     let parked = "INSERT INTO ledger.sync_master_status (book, source, reference_type, reference_id, state, synchronisation) VALUES
@@ -204,6 +218,13 @@ async fn an_installation_of_the_first_version_is_brought_to_this_one_with_its_da
         |side| shipped_migrations(side).expect("is known").iter().filter(|migration| migration.version > 7).count();
     let missing = (later(Side::Source), later(Side::Ledger));
     assert_eq!((installed.source_migrations, installed.ledger_migrations), missing);
+    let roles = "SELECT string_agg(concat_ws(' ', account_code, account_role, counted_as), ', ' ORDER BY account_code) FROM ledger.accounts
+                 WHERE account_role IS NOT NULL OR counted_as IS NOT NULL";
+    // What somebody has renamed may be something else by now.
+    assert_eq!(
+        dba.query_one(roles, &[]).await.expect("looks").get::<_, String>(0),
+        "1000 cash, 1030 upi, 1100 receivable, 5900 over_short"
+    );
     let state = "SELECT string_agg(concat_ws(' ', reference_id, state, retained_because), ', ' ORDER BY reference_id) FROM ledger.sync_master_status";
     assert_eq!(dba.query_one(state, &[]).await.expect("looks").get::<_, String>(0), "7 retained truncate, 8 current");
     dba.batch_execute(crate::harness::CLINIC).await.expect("creates the bill tables");

@@ -1,9 +1,10 @@
 -- Purpose: an unbalanced or incomplete entry cannot be stored. Header and lines come in one statement; at its end
 --          seal_lines demands that the lines of each entry are as many as the header says, numbered from 1, balanced,
 --          in the book's currency and scale, on accounts of the book; seal_headers demands that each header has lines, and
---          that a reversal mirrors an entry of its own bill, line by line, and that no entry lies in a closed period. It holds
---          the books FOR SHARE, so that whoever closes a period waits for this transaction, or this one sees it closed.
--- Touches: reads journal_entries, books and accounts by key, for the new rows only; row locks in books.
+--          that a reversal mirrors an entry of its own bill, line by line, and that no entry lies in a closed period, nor in a
+--          closed day of cash of one of its sites. It holds the books FOR SHARE, so that whoever closes waits for this transaction, or
+--          this one sees it closed.
+-- Touches: reads the journal, books, accounts, periods and closed days of cash by key, for the new rows only; row locks in books.
 -- The planner is held to nested loops over indexes: statistics lag behind, and a plan from when the journal was small would
 -- read all of it for each batch once it is large.
 CREATE OR REPLACE FUNCTION ledger.seal_lines() RETURNS trigger
@@ -58,6 +59,20 @@ BEGIN
     IF broken_entry IS NOT NULL THEN
         RAISE EXCEPTION 'entry % would be posted into a closed period', broken_entry
             USING ERRCODE = 'integrity_constraint_violation', HINT = 'Post it on the first open day, marked late.';
+    END IF;
+
+    -- Lines are looked up only where some site's cash is closed on such a day.
+    IF EXISTS (SELECT FROM (SELECT DISTINCT e.book, e.posting_date FROM new_entries AS e) AS d
+               JOIN ledger.cash_closings AS c ON c.book = d.book AND c.day = d.posting_date) THEN
+        SELECT e.id INTO broken_entry
+        FROM new_entries AS e
+        JOIN ledger.journal_lines AS l ON l.entry_id = e.id
+        JOIN ledger.closed_cash_days AS c ON c.book = e.book AND c.site = l.site AND c.day = e.posting_date
+        LIMIT 1;
+        IF broken_entry IS NOT NULL THEN
+            RAISE EXCEPTION 'entry % would be posted into a closed day of its site''s cash', broken_entry
+                USING ERRCODE = 'integrity_constraint_violation', HINT = 'Post it on the first open day, marked late.';
+        END IF;
     END IF;
 
     SELECT e.id INTO broken_entry

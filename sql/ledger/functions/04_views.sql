@@ -9,16 +9,17 @@ CREATE OR REPLACE VIEW ledger.trial_balance AS
     LEFT JOIN ledger.accounts AS a ON a.book = e.book AND a.account_code = l.account_code
     GROUP BY e.book, l.account_code, a.account_name, a.account_type, l.currency;
 
--- What each bill amounts to, per account: debit - credit of all its entries, zeros left out.
+-- What each bill amounts to, per account: debit - credit of all its entries, zeros left out. A closure of cash is no bill.
 CREATE OR REPLACE VIEW ledger.reference_balances AS
     SELECT e.book, e.source, e.reference_type, e.reference_id, l.account_code, sum(l.debit) - sum(l.credit) AS balance
     FROM ledger.journal_entries AS e
     JOIN ledger.journal_lines AS l ON l.entry_id = e.id
+    WHERE e.reference_type <> 'CASH_CLOSURE'
     GROUP BY e.book, e.source, e.reference_type, e.reference_id, l.account_code
     HAVING sum(l.debit) <> sum(l.credit);
 
 -- Entries that came after the close of the period that they belong to, by their effective date; marked late are those that would have
--- been posted there. A correction is posted on the day of the change anyway.
+-- been posted there, and those that a closed day of cash moved. A correction is posted on the day of the change anyway.
 CREATE OR REPLACE VIEW ledger.late_entries AS
     SELECT e.book, e.source, e.reference_type, e.reference_id, e.id AS entry_id, e.kind, e.effective_date, e.posting_date, e.total,
            e.posted_at, e.late

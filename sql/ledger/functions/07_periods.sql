@@ -3,19 +3,12 @@
 --          soft: may be reopened. hard: never. Both: nothing is posted there, late entries go to the first open day.
 -- Touches: books (row lock), periods, period_log; reads sync_master_status and sources, and the queue where it is here.
 
--- What keeps days of a book from being closed: bills that are parked, events that are unfinished, sources that were not heard
--- of for a minute. Parked bills count whatever their day is: it may be the very thing that cannot be read.
-CREATE OR REPLACE FUNCTION ledger.unfinished_business(asked_book text) RETURNS SETOF text
+-- Events that are unfinished, and sources that were not heard of for a minute; of one source, where it is named.
+CREATE OR REPLACE FUNCTION ledger.queued_business(asked_book text, asked_source text DEFAULT NULL) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     here text;
 BEGIN
-    RETURN QUERY
-    SELECT format('%s %s of source %s is parked: %s', s.reference_type, s.reference_id, s.source, s.reason)
-    FROM ledger.sync_master_status AS s
-    WHERE s.book = asked_book AND s.state = 'parked'
-    ORDER BY s.parked_at LIMIT 100;
-
     -- Ours, and not somebody's of the same name: this runs with the owner's rights.
     IF (SELECT count(*) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
         WHERE n.nspname = 'daybook' AND c.relname IN ('sync_queue', 'sync_configuration') AND c.relkind = 'r'
@@ -23,9 +16,11 @@ BEGIN
         EXECUTE 'SELECT config_value FROM daybook.sync_configuration WHERE config_key = ''source_name''
                  AND EXISTS (SELECT FROM daybook.sync_configuration WHERE config_key = ''book'' AND config_value = $1)'
             INTO here USING asked_book;
-        RETURN QUERY EXECUTE 'SELECT format(''%s %s of source %s is queued since %s'', q.reference_type,
-                                            coalesce(q.reference_id, ''(the whole table)''), q.source, q.enqueued_at)
-                              FROM daybook.sync_queue AS q WHERE q.source = $1 ORDER BY q.seq LIMIT 100' USING here;
+        IF asked_source IS NULL OR asked_source = here THEN
+            RETURN QUERY EXECUTE 'SELECT format(''%s %s of source %s is queued since %s'', q.reference_type,
+                                                coalesce(q.reference_id, ''(the whole table)''), q.source, q.enqueued_at)
+                                  FROM daybook.sync_queue AS q WHERE q.source = $1 ORDER BY q.seq LIMIT 100' USING here;
+        END IF;
     END IF;
 
     RETURN QUERY
@@ -35,9 +30,23 @@ BEGIN
                 ELSE format('source %s was last heard of at %s: is `daybook run` at work there?', s.source,
                             coalesce(s.reported_at::text, 'no time')) END
     FROM ledger.sources AS s
-    WHERE s.book = asked_book AND s.source IS DISTINCT FROM here
+    WHERE s.book = asked_book AND s.source IS DISTINCT FROM here AND (asked_source IS NULL OR s.source = asked_source)
       AND (s.queued > 0 OR s.reported_at > clock_timestamp() - interval '1 minute' IS NOT TRUE)
     ORDER BY s.source;
+END
+$$;
+
+-- What keeps days of a book from being closed: the same, and bills that are parked. They count whatever their day is: it may be the very
+-- thing that cannot be read.
+CREATE OR REPLACE FUNCTION ledger.unfinished_business(asked_book text) RETURNS SETOF text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN QUERY
+    SELECT format('%s %s of source %s is parked: %s', s.reference_type, s.reference_id, s.source, s.reason)
+    FROM ledger.sync_master_status AS s
+    WHERE s.book = asked_book AND s.state = 'parked'
+    ORDER BY s.parked_at LIMIT 100;
+    RETURN QUERY SELECT * FROM ledger.queued_business(asked_book);
 END
 $$;
 

@@ -99,6 +99,8 @@ BEGIN
     ELSIF reference_type IS NULL OR reference_type !~ '^[A-Z][A-Z0-9_]{0,39}$' THEN
         RAISE EXCEPTION 'reference_type % is not usable', quote_nullable(reference_type)
             USING HINT = 'Use up to 40 capital letters, digits and underscores, beginning with a letter: PHARMACY.';
+    ELSIF reference_type = 'CASH_CLOSURE' THEN
+        RAISE EXCEPTION 'reference_type CASH_CLOSURE is that of days of cash, and of no bill' USING HINT = 'Take another.';
     END IF;
     other := (SELECT s.relation FROM daybook.sync_source AS s WHERE s.reference_type = check_attachable.reference_type);
     IF other <> relation AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = other) THEN

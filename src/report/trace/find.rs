@@ -101,6 +101,9 @@ pub async fn nothing_known(trace: &Trace, ledger: &mut Client) -> Result<String>
 
 /// The bill of the source that was asked, which needs no search. None where another source or book is meant, or none answers.
 fn own_bill(arguments: &Arguments, source: &Result<Source>, reference_type: &str, reference_id: &str) -> Option<Bill> {
+    if reference_type == "CASH_CLOSURE" {
+        return None; // that of no source
+    }
     let home = source.as_ref().ok().map(|source| &source.home);
     let (book, name) = match (&arguments.book, &arguments.source_name) {
         (Some(book), Some(name)) => (book, name),

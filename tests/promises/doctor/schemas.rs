@@ -145,7 +145,8 @@ async fn doctor_tells_versions_that_differ_and_parts_that_are_gone() {
     patient
         .source(
             &format!(
-                "DELETE FROM daybook.schema_history WHERE version = {newest}; ALTER TABLE daybook.ledger_meeting DROP ledger_system_identifier, DROP ledger_database_oid, DROP ledger_timeline"
+                "DELETE FROM daybook.schema_history WHERE version = {newest}; ALTER TABLE daybook.sync_configuration DISABLE TRIGGER guard_configuration;
+                 DELETE FROM daybook.sync_configuration WHERE value_kind = 'time'; ALTER TABLE daybook.sync_configuration ENABLE ALWAYS TRIGGER guard_configuration"
             ),
             &version,
         )
