@@ -76,6 +76,7 @@ const LEDGER_MIGRATIONS: &[SqlFile] = sql_files![
     "ledger/migrations/V10__period_log.sql",
     "ledger/migrations/V11__disappearances.sql",
     "ledger/migrations/V12__resolved_bills.sql",
+    "ledger/migrations/V14__blocks.sql",
 ];
 
 const LEDGER_FUNCTIONS: &[SqlFile] = sql_files![
@@ -88,6 +89,7 @@ const LEDGER_FUNCTIONS: &[SqlFile] = sql_files![
     "ledger/functions/07_periods.sql",
     "ledger/functions/08_apply_rule.sql",
     "ledger/functions/09_pass_entry_ids.sql",
+    "ledger/functions/10_chain_blocks.sql",
     "ledger/functions/99_privileges.sql",
 ];
 

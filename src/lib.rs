@@ -16,6 +16,7 @@
 //! | [`synchronise`], [`judgement`] | one batch: claim, lock, read, compute, post, acknowledge; what becomes of each bill |
 //! | `spread`, [`walk`] | events of a whole table become events of its bills; its keys in order, in chunks |
 //! | [`consumer`], `attempts`, [`housekeeping`] | workers, `run` and `drain`; what happens after errors; signs of life |
+//! | [`chain`], [`verify`](mod@verify) | entries sealed into a chain of blocks, its head published; the ledger proven by itself |
 //! | [`supervise`] | several sources in one process |
 //! | [`error`] | one map from error to what happens next |
 //! | [`crash_point`] | where a test can have the process die |
@@ -31,6 +32,7 @@ pub mod address;
 mod attempts;
 pub mod backfill;
 pub mod capture;
+pub mod chain;
 pub mod chart;
 pub mod connecting;
 pub mod consumer;
@@ -64,4 +66,5 @@ pub mod supervise;
 pub mod switches;
 pub mod synchronise;
 mod tls;
+pub mod verify;
 pub mod walk;

@@ -63,4 +63,14 @@ statements! {
     UPDATE_STATUS = "update_status.sql",
     KNOWN_BILLS = "known_bills.sql",
     BILLS_OF_ALERT = "bills_of_alert.sql",
+    // sealing, on the ledger
+    FOUND_CHAIN = "found_chain.sql",
+    HIGHEST_ID_GIVEN = "highest_id_given.sql",
+    LOCK_CHAIN = "lock_chain.sql",
+    UNSEALED_ENTRIES = "unsealed_entries.sql",
+    SEALED_ENTRIES = "sealed_entries.sql",
+    SEALED_LINES = "sealed_lines.sql",
+    LAST_BLOCK = "last_block.sql",
+    ADD_BLOCK = "add_block.sql",
+    MOVE_MARK = "move_mark.sql",
 }

@@ -124,6 +124,17 @@ const fn seal(table: &'static str, function: &'static str, new_table: &'static s
     }
 }
 
+/// Of what goes in only where it fits.
+const BLOCK_GUARD: Guard = Guard {
+    table: "ledger.blocks",
+    name: "chain_block",
+    event: "BEFORE INSERT",
+    level: "ROW",
+    function: "ledger.chain_block",
+    kind: 1 + 2 + 4,
+    new_table: None,
+};
+
 const SOURCE_GUARDS: &[Guard] =
     &[row_guard("daybook.sync_configuration", "guard_configuration", "daybook.guard_configuration")];
 
@@ -139,6 +150,10 @@ const LEDGER_GUARDS: &[Guard] = &[
     truncate_guard("ledger.posting_rules"),
     truncate_guard("ledger.periods"),
     guard("ledger.period_log", "refuse_change", "ledger.refuse_change"),
+    guard("ledger.blocks", "append_only", "ledger.refuse_change"),
+    BLOCK_GUARD,
+    row_guard("ledger.chains", "guard_chain", "ledger.guard_chain"),
+    truncate_guard("ledger.chains"),
 ];
 
 impl Guard {
