@@ -157,7 +157,9 @@ fn heads(chain: &ChainEntry) -> Result<Places> {
     let is_address = |url: &String| url.starts_with("https://") || url.starts_with("http://");
     match chain.head_webhook.as_ref().is_none_or(is_address) {
         true => Ok(Places { file: chain.head_file.clone(), webhook: chain.head_webhook.clone() }),
-        false => Err(Error::Usage("head_webhook of daybook.toml is no address: begin it with https:// or http://".into())),
+        false => {
+            Err(Error::Usage("head_webhook of daybook.toml is no address: begin it with https:// or http://".into()))
+        }
     }
 }
 

@@ -152,13 +152,13 @@ pub fn moment_text(microseconds: i64) -> String {
 pub fn date_text(days: i32) -> String {
     let epoch = NaiveDate::from_ymd_opt(2000, 1, 1).unwrap_or_default();
     let distance = Days::new(days.unsigned_abs().into());
-    match days {
-        i32::MAX => "infinity".into(),
-        i32::MIN => "-infinity".into(),
+    let date = match days {
+        i32::MAX => return "infinity".into(),
+        i32::MIN => return "-infinity".into(),
         0.. => epoch.checked_add_days(distance),
         _ => epoch.checked_sub_days(distance),
-    }
-    .map_or_else(|| format!("day {days}"), |date: NaiveDate| date.format("%Y-%m-%d").to_string())
+    };
+    date.map_or_else(|| format!("day {days}"), |date| date.format("%Y-%m-%d").to_string())
 }
 
 /// In hexadecimal.
@@ -174,13 +174,33 @@ mod tests {
 
     fn entry() -> Entry {
         let texts = [
-            "7", "main", "main", "LAB", "42", "1", "original", "2024-03-05", "2024-04-01", "true", "", "2", "10.5", "ab12", "9",
-            "trigger", "771", "1709622000000000", "desk", "", "1709622000123456",
+            "7",
+            "main",
+            "main",
+            "LAB",
+            "42",
+            "1",
+            "original",
+            "2024-03-05",
+            "2024-04-01",
+            "true",
+            "",
+            "2",
+            "10.5",
+            "ab12",
+            "9",
+            "trigger",
+            "771",
+            "1709622000000000",
+            "desk",
+            "",
+            "1709622000123456",
         ];
         let mut header = texts.map(|text| Some(text.to_string()));
         header[10] = None;
         let line = |no: &str, account: &str, debit: &str, credit: &str| {
-            [no, account, debit, credit, "INR", "false", "main", "", ""].map(|text| Some(text.to_string()).filter(|t| !t.is_empty()))
+            [no, account, debit, credit, "INR", "false", "main", "", ""]
+                .map(|text| Some(text.to_string()).filter(|t| !t.is_empty()))
         };
         Entry { id: 7, header, lines: vec![line("1", "1000", "10.5", "0"), line("2", "4200", "0", "10.5")] }
     }

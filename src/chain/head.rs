@@ -82,7 +82,9 @@ impl Publisher {
             let place = file.display().to_string();
             match tokio::task::spawn_blocking(move || append(&file, &told)).await {
                 Ok(Ok(())) => self.filed = Some(head.clone()),
-                Ok(Err(error)) => tracing::warn!("the chain's head cannot be written to {place}: {error}; it is tried again"),
+                Ok(Err(error)) => {
+                    tracing::warn!("the chain's head cannot be written to {place}: {error}; it is tried again")
+                }
                 Err(error) => tracing::warn!("the chain's head cannot be written: {error}"),
             }
         }
@@ -91,7 +93,9 @@ impl Publisher {
             match tokio::task::spawn_blocking(move || post(&webhook, &told)).await {
                 Ok(Ok(())) => self.posted = Some(head),
                 // The address may hold a secret.
-                Ok(Err(error)) => tracing::warn!("the chain's head cannot be sent to the webhook: {error}; it is tried again"),
+                Ok(Err(error)) => {
+                    tracing::warn!("the chain's head cannot be sent to the webhook: {error}; it is tried again")
+                }
                 Err(error) => tracing::warn!("the chain's head cannot be sent: {error}"),
             }
         }
@@ -162,7 +166,13 @@ mod tests {
     use super::*;
 
     fn head(block: i64) -> Head {
-        Head { book: "main".into(), block, entry_number: 10 * block, hash: "ab".into(), sealed_at: DateTime::UNIX_EPOCH }
+        Head {
+            book: "main".into(),
+            block,
+            entry_number: 10 * block,
+            hash: "ab".into(),
+            sealed_at: DateTime::UNIX_EPOCH,
+        }
     }
 
     #[test]

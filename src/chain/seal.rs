@@ -108,8 +108,8 @@ impl Sealer {
         let chain = ledger.query_opt(sql::LOCK_CHAIN, &[&self.book]).await.doing("locking the chain")?;
         let Some(chain) = chain else { return Ok(Pass::Busy) };
         let mark: i64 = chain.get(0);
-        let noted = chain.get::<_, Option<i64>>(1).filter(|_| chain.get(3) != Some(true));
-        let could_pass = noted.is_some_and(|noted| noted > mark) && chain.get(2) == Some(true);
+        let noted = chain.get::<_, Option<i64>>(1).filter(|_| chain.get::<_, Option<bool>>(3) != Some(true));
+        let could_pass = noted.is_some_and(|noted| noted > mark) && chain.get::<_, Option<bool>>(2) == Some(true);
         let from = match self.looked_to {
             Some(looked_to) if looked_to > mark && !could_pass => looked_to,
             _ => mark,

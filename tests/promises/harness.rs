@@ -179,7 +179,13 @@ impl Clinic {
     }
 
     pub fn options(&self, workers: usize) -> Databases {
-        Databases { name: None, source: self.source.clone(), ledger: self.ledger.clone(), workers, heads: Default::default() }
+        Databases {
+            name: None,
+            source: self.source.clone(),
+            ledger: self.ledger.clone(),
+            workers,
+            heads: Default::default(),
+        }
     }
 
     /// Posts until nothing is left; returns how it ended.
