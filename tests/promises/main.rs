@@ -7,6 +7,7 @@ mod bad_input;
 mod belonging;
 mod billing_log;
 mod capture;
+mod chain;
 mod command_line;
 mod consuming;
 mod dead_letters;
