@@ -39,3 +39,4 @@ mod rules;
 mod switches;
 mod tls;
 mod vendor_ddl;
+mod verify;
