@@ -164,6 +164,7 @@ async fn an_entry_with_a_lower_id_that_commits_later_is_sealed_and_not_called_an
 #[tokio::test(flavor = "multi_thread")]
 async fn many_processes_seal_at_once_and_die_and_every_entry_is_in_one_block() {
     let clinic = Clinic::new().await;
+    clinic.configure("reversal_brake", "100000").await;
     let bills =
         "INSERT INTO lab_bills (id, amount, invoice_number) SELECT g, g, 'A' FROM generate_series(1, 2500) AS g";
     clinic.write(bills).await;
@@ -201,6 +202,9 @@ async fn many_processes_seal_at_once_and_die_and_every_entry_is_in_one_block() {
                        AND max(b.first_entry_number + cardinality(b.entry_ids) - 1) = count(*)
                 FROM ledger.blocks AS b CROSS JOIN LATERAL unnest(b.entry_ids) AS i (id)";
     assert_eq!(clinic.ledger_text(once).await, "true");
+    let kept =
+        "SELECT string_agg(DISTINCT concat_ws(' ', state, retained_because), ', ') FROM ledger.sync_master_status";
+    assert_eq!(clinic.ledger_text(kept).await, "current");
     clinic.assert_ledger_equals_bills().await;
     assert!(report.entries > 2000, "{report:?}");
 }

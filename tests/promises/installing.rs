@@ -200,7 +200,7 @@ async fn an_installation_of_the_first_version_is_brought_to_this_one_with_its_da
     let installed = install(&config, &config, &Wishes::default()).await.expect("is brought up to date");
     let old_rows_are_not_read = "SELECT NOT convalidated FROM pg_constraint WHERE conrelid = 'daybook.sync_audit_log'::regclass AND conname = 'sync_audit_log_outcome_check'";
     assert!(dba.query_one(old_rows_are_not_read, &[]).await.expect("looks").get::<_, bool>(0));
-    assert!(installed.source_migrations == 10 && installed.ledger_migrations == 5, "{installed:?}");
+    assert!(installed.source_migrations == 10 && installed.ledger_migrations == 6, "{installed:?}");
     let state = "SELECT string_agg(concat_ws(' ', reference_id, state, retained_because), ', ' ORDER BY reference_id) FROM ledger.sync_master_status";
     assert_eq!(dba.query_one(state, &[]).await.expect("looks").get::<_, String>(0), "7 retained truncate, 8 current");
     dba.batch_execute(crate::harness::CLINIC).await.expect("creates the bill tables");
