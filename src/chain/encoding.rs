@@ -250,11 +250,11 @@ mod tests {
     #[test]
     fn every_field_counts() {
         let original = entry();
-        for at in 0..HEADER_FIELDS.len() {
+        for (at, name) in HEADER_FIELDS.iter().enumerate() {
             for other in [None, Some("other".to_string())] {
                 let mut changed = original.clone();
                 changed.header[at] = other;
-                assert_eq!(changed.hash() == original.hash(), changed == original, "{}", HEADER_FIELDS[at]);
+                assert_eq!(changed.hash() == original.hash(), changed == original, "{name}");
             }
         }
         for (line, at) in (0..2).flat_map(|line| (0..LINE_FIELDS.len()).map(move |at| (line, at))) {
