@@ -65,7 +65,13 @@ async fn main() {
     println!("posting {BILLS} queued pharmacy bills of five lines each");
     println!("  bare ledger, one SQL statement: {:.0} bills/s", rate(bare));
     for workers in [1, 2] {
-        let options = Databases { name: None, source: config.clone(), ledger: config.clone(), workers };
+        let options = Databases {
+            name: None,
+            source: config.clone(),
+            ledger: config.clone(),
+            workers,
+            heads: Default::default(),
+        };
         let started = Instant::now();
         let drained = consumer::drain(options, Duration::from_secs(600)).await.expect("drains");
         let took = started.elapsed();

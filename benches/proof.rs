@@ -58,7 +58,8 @@ async fn main() {
         client.batch_execute(trigger).await.expect("attaches");
     }
     client.batch_execute(&fill(bills)).await.expect("writes bills");
-    let options = Databases { name: None, source: config.clone(), ledger: config.clone(), workers: 2 };
+    let options =
+        Databases { name: None, source: config.clone(), ledger: config.clone(), workers: 2, heads: Default::default() };
     let began = Instant::now();
     let drained = consumer::drain(options.clone(), Duration::from_secs(3_600)).await.expect("drains");
     assert_eq!((drained.events, drained.unfinished), (bills as u64, 0), "every bill is posted");

@@ -1,9 +1,11 @@
-//! Housekeeping: a process's sign of life on both sides, partitions and their retention, alerts whose cause came or went, figures, and
-//! what has to be noticed without any event: rules that were applied, partitions of bill tables that came or went.
+//! Housekeeping: a process's sign of life on both sides, partitions and their retention, alerts whose cause came or went, figures,
+//! sealing, and what has to be noticed without any event: rules that were applied, partitions of bill tables that came or went.
 
 use std::time::{Duration, Instant};
 
 use crate::cash_reminder::CashReminder;
+use crate::chain::head::Publisher;
+use crate::chain::seal::Sealer;
 use crate::connecting::{Both, connect_both, meet_again};
 use crate::database::{Parameters, Session, Side};
 use crate::error::{Doing, Result, explain};
@@ -25,6 +27,12 @@ pub fn process_name() -> String {
     let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     format!("{host}:{}", std::process::id())
 }
+/// So long it seals at a time, and so long at its orderly end.
+const SEALING_TIME: Duration = Duration::from_millis(500);
+const LAST_SEALING_TIME: Duration = Duration::from_secs(8);
+
+/// An error of sealing is told so often.
+const SEALING_COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What a process does beside its workers.
 pub struct Housekeeper {
@@ -44,12 +52,18 @@ pub struct Housekeeper {
     /// Reconciliations, where the process is to stay.
     schedule: Option<Schedule>,
     cash: CashReminder,
+    sealer: Sealer,
+    publisher: Publisher,
+    sealing_complained: Option<Instant>,
 }
 
 impl Housekeeper {
     pub fn new(options: Databases, both: Both) -> Housekeeper {
         Housekeeper {
             workers: options.workers as i32,
+            sealer: Sealer::new(&both.settings.book),
+            publisher: Publisher::new(options.heads.clone()),
+            sealing_complained: None,
             options,
             session: both.source,
             ledger: both.ledger,
@@ -111,7 +125,10 @@ impl Housekeeper {
     pub async fn keep_house(&mut self, finished: u64) -> Result<()> {
         self.finished = i64::try_from(finished).unwrap_or(i64::MAX);
         match self.try_to_keep_house().await {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.seal().await;
+                Ok(())
+            }
             Err(error) if error.ends_all_work() => Err(error),
             Err(error) => {
                 tracing::warn!("housekeeping: {error}");
@@ -127,9 +144,35 @@ impl Housekeeper {
         Ok(())
     }
 
+    /// Seals what is committed, and publishes the head of the chain. Whatever goes wrong there, posting goes on.
+    async fn seal(&mut self) {
+        let sealed = async {
+            self.sealer.seal_for(&self.ledger, SEALING_TIME).await?;
+            self.publisher.publish_if_due(&self.ledger, &self.settings.book).await
+        };
+        if let Err(error) = sealed.await
+            && self.sealing_complained.is_none_or(|at| at.elapsed() >= SEALING_COMPLAINT_INTERVAL)
+        {
+            tracing::warn!("entries are not sealed: {error}");
+            self.sealing_complained = Some(Instant::now());
+        }
+    }
+
+    /// The same for everything that is there, as the last act.
+    async fn seal_everything(&mut self) {
+        let sealed = async {
+            self.sealer.seal_everything(&self.ledger, LAST_SEALING_TIME).await?;
+            self.publisher.publish(&self.ledger, &self.settings.book).await
+        };
+        if let Err(error) = sealed.await {
+            tracing::warn!("entries are not sealed: {error}");
+        }
+    }
+
     /// Takes the sign of life away when the process ends in order, with those of the dead whose work it has taken over; and parts with a
     /// new token.
     pub async fn leave(&mut self) {
+        self.seal_everything().await;
         if let Err(error) = self.meet().await {
             tracing::warn!("housekeeping: {error}");
         }

@@ -81,6 +81,7 @@ const LEDGER_MIGRATIONS: &[SqlFile] = sql_files![
     "ledger/migrations/V11__disappearances.sql",
     "ledger/migrations/V12__resolved_bills.sql",
     "ledger/migrations/V13__digests.sql",
+    "ledger/migrations/V14__blocks.sql",
     "ledger/migrations/V15__cash_closures.sql",
 ];
 
@@ -99,6 +100,7 @@ const LEDGER_FUNCTIONS: &[SqlFile] = sql_files![
     "ledger/functions/11_cash_days.sql",
     "ledger/functions/12_close_cash_day.sql",
     "ledger/functions/13_cash_guards.sql",
+    "ledger/functions/10_chain_blocks.sql",
     "ledger/functions/99_privileges.sql",
 ];
 

@@ -17,6 +17,7 @@
 //! | `spread`, [`walk`] | events of a whole table become events of its bills; its keys in order, in chunks |
 //! | [`consumer`], `attempts`, [`housekeeping`] | workers, `run` and `drain`; what happens after errors; signs of life |
 //! | [`reconcile`] | the proof: every bill beside the ledger, findings and their repair, and when |
+//! | [`chain`], [`verify`](mod@verify) | entries sealed into a chain of blocks, its head published; the ledger proven by itself |
 //! | [`supervise`] | several sources in one process |
 //! | [`error`] | one map from error to what happens next |
 //! | [`crash_point`] | where a test can have the process die |
@@ -34,6 +35,7 @@ mod attempts;
 pub mod backfill;
 pub mod capture;
 mod cash_reminder;
+pub mod chain;
 pub mod chart;
 mod closed_cash;
 pub mod closure;
@@ -70,4 +72,5 @@ pub mod supervise;
 pub mod switches;
 pub mod synchronise;
 mod tls;
+pub mod verify;
 pub mod walk;

@@ -15,7 +15,7 @@ use daybook::options::{Databases, Urls};
 use daybook::report::{export, trace, trial_balance};
 use daybook::{
     backfill, chart, closure, dead_letters, demo, doctor, install, meeting, periods, print, reconcile, rules, status,
-    supervise, switches,
+    supervise, switches, verify,
 };
 
 #[derive(Parser)]
@@ -144,6 +144,8 @@ enum Command {
         #[command(flatten)]
         arguments: trial_balance::Arguments,
     },
+    /// Prove the ledger by itself: balance, seals, reversals, periods, and that nothing was changed since it was sealed
+    Verify(verify::Arguments),
     /// Write the journal in the format of another program
     Export {
         #[command(flatten)]
@@ -264,6 +266,7 @@ async fn execute(command: Command) -> Result<u8> {
         }
         Command::Trace { urls, arguments } => trace::run(arguments, &urls.one()?).await,
         Command::TrialBalance { urls, arguments } => trial_balance::run(arguments, &urls.one()?).await,
+        Command::Verify(arguments) => verify::run(arguments).await,
         Command::Export { urls, arguments } => export::run(arguments, &urls.one()?).await,
         Command::Demo(arguments) => demo::demo(arguments, termination()).await,
     }

@@ -7,6 +7,7 @@ use crate::address::Address;
 use serde::Deserialize;
 
 use crate::address::parse_url;
+use crate::chain::head::Places;
 use crate::database::Side;
 use crate::error::{Error, Result};
 
@@ -40,9 +41,19 @@ struct File {
     source_url: Option<String>,
     ledger_url: Option<String>,
     workers: Option<usize>,
+    #[serde(default)]
+    chain: ChainEntry,
     /// Several sources, by their names; each may have its own ledger and number of workers.
     #[serde(default)]
     sources: BTreeMap<String, SourceEntry>,
+}
+
+/// Where the heads of chains are published beside the log.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChainEntry {
+    head_file: Option<PathBuf>,
+    head_webhook: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -61,6 +72,8 @@ pub struct Databases {
     pub source: Address,
     pub ledger: Address,
     pub workers: usize,
+    /// Where the head of the ledger's chain is published.
+    pub heads: Places,
 }
 
 impl Urls {
@@ -89,12 +102,13 @@ impl Urls {
                 "daybook.toml gives source_url and [sources]: put the one among the others".into(),
             ));
         }
+        let heads = heads(&file.chain)?;
         let given = |url: &Option<String>| url.clone().filter(|url| !url.trim().is_empty());
         let ledger_url = given(&self.ledger_url);
         if let Some(url) = given(&self.source_url).or_else(|| given(&file.source_url)) {
             let ledger_url = ledger_url.or_else(|| given(&file.ledger_url));
             let workers = workers.or(file.workers);
-            return Ok(vec![databases(self.source.clone(), &url, ledger_url, workers)?]);
+            return Ok(vec![databases(self.source.clone(), &url, ledger_url, workers, heads)?]);
         }
         let mut all = Vec::new();
         for (name, entry) in &file.sources {
@@ -102,7 +116,7 @@ impl Urls {
                 let ledger_url =
                     ledger_url.clone().or_else(|| given(&entry.ledger_url)).or_else(|| given(&file.ledger_url));
                 let workers = workers.or(entry.workers).or(file.workers);
-                all.push(databases(Some(name.clone()), &entry.source_url, ledger_url, workers)?);
+                all.push(databases(Some(name.clone()), &entry.source_url, ledger_url, workers, heads.clone())?);
             }
         }
         match (all.is_empty(), &self.source) {
@@ -124,6 +138,7 @@ fn databases(
     source_url: &str,
     ledger_url: Option<String>,
     workers: Option<usize>,
+    heads: Places,
 ) -> Result<Databases> {
     let workers = workers.unwrap_or(WORKERS);
     if !(1..=64).contains(&workers) {
@@ -134,7 +149,18 @@ fn databases(
         source: parse_url(Side::Source, source_url)?,
         ledger: parse_url(Side::Ledger, ledger_url.as_deref().unwrap_or(source_url))?,
         workers,
+        heads,
     })
+}
+
+fn heads(chain: &ChainEntry) -> Result<Places> {
+    let is_address = |url: &String| url.starts_with("https://") || url.starts_with("http://");
+    match chain.head_webhook.as_ref().is_none_or(is_address) {
+        true => Ok(Places { file: chain.head_file.clone(), webhook: chain.head_webhook.clone() }),
+        false => {
+            Err(Error::Usage("head_webhook of daybook.toml is no address: begin it with https:// or http://".into()))
+        }
+    }
 }
 
 fn read(path: &Path) -> Result<File> {

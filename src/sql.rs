@@ -67,6 +67,16 @@ statements! { "consume":
     BILLS_OF_ALERT = "bills_of_alert.sql",
     CLOSED_CASH = "closed_cash.sql",
     UNCLOSED_CASH = "unclosed_cash.sql",
+    // sealing, on the ledger
+    FOUND_CHAIN = "found_chain.sql",
+    HIGHEST_ID_GIVEN = "highest_id_given.sql",
+    LOCK_CHAIN = "lock_chain.sql",
+    UNSEALED_ENTRIES = "unsealed_entries.sql",
+    SEALED_ENTRIES = "sealed_entries.sql",
+    SEALED_LINES = "sealed_lines.sql",
+    LAST_BLOCK = "last_block.sql",
+    ADD_BLOCK = "add_block.sql",
+    MOVE_MARK = "move_mark.sql",
 }
 
 pub mod reconcile {

@@ -42,6 +42,6 @@ pub async fn prove_break_and_heal(clinic: &Client, databases: &Databases) -> Res
 }
 
 async fn look(databases: &Databases, full: bool) -> Result<Report> {
-    let options = Options { full, repair: true, ..Options::default() };
+    let options = Options { full, journal: full, repair: true, ..Options::default() };
     reconcile(databases, options).await
 }

@@ -184,6 +184,7 @@ fn options(stage: &Stage, arguments: &Arguments) -> Databases {
         source: stage.clinic.clone(),
         ledger: stage.clinic.clone(),
         workers: arguments.workers.into(),
+        heads: Default::default(),
     }
 }
 

@@ -141,6 +141,16 @@ const fn cash_step(table: &'static str) -> Guard {
         new_table: None,
     }
 }
+/// Of what goes in only where it fits.
+const BLOCK_GUARD: Guard = Guard {
+    table: "ledger.blocks",
+    name: "chain_block",
+    event: "BEFORE INSERT",
+    level: "ROW",
+    function: "ledger.chain_block",
+    kind: 1 + 2 + 4,
+    new_table: None,
+};
 
 const SOURCE_GUARDS: &[Guard] =
     &[row_guard("daybook.sync_configuration", "guard_configuration", "daybook.guard_configuration")];
@@ -167,6 +177,10 @@ const LEDGER_GUARDS: &[Guard] = &[
     cash_step("ledger.cash_closings"),
     cash_guard("ledger.cash_reopenings"),
     cash_step("ledger.cash_reopenings"),
+    guard("ledger.blocks", "append_only", "ledger.refuse_change"),
+    BLOCK_GUARD,
+    row_guard("ledger.chains", "guard_chain", "ledger.guard_chain"),
+    truncate_guard("ledger.chains"),
 ];
 
 impl Guard {

@@ -16,6 +16,8 @@ mod tables;
 mod together;
 
 pub use examine::examine;
+pub(crate) use installed::{functions as changed_functions, guards as broken_guards, inheritance};
+pub(crate) use shipped::functions as functions_in;
 
 use crate::error::{Error, Result};
 use crate::options::Urls;

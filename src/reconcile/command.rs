@@ -35,7 +35,7 @@ pub async fn execute(arguments: Arguments) -> Result<u8> {
         Some(table) => Some(attached(&connect_source(&urls).await?, table).await?.0),
         None => None,
     };
-    let options = Options { full, reference_type, site, repair: !no_repair, ..Options::default() };
+    let options = Options { full, journal: full, reference_type, site, repair: !no_repair, ..Options::default() };
     let report = reconcile(&databases, options).await?;
     match json {
         true => {

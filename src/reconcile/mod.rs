@@ -15,6 +15,7 @@ mod capture;
 mod clinic;
 mod command;
 pub mod findings;
+mod journal;
 mod plain_sql;
 mod reading;
 mod recheck;
@@ -60,8 +61,10 @@ const SCANS: &str = "SET enable_nestloop = off; SET enable_seqscan = on; SET ena
 /// What a run is to do.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Each row through the posting function, totals in plain SQL, and the journal, besides.
+    /// Each row through the posting function, totals in plain SQL, and the clinic's rules, besides.
     pub full: bool,
+    /// The journal by itself, besides.
+    pub journal: bool,
     /// One table, by its reference type.
     pub reference_type: Option<String>,
     /// Only bills of this site; each row of the table is read for it.
@@ -159,6 +162,9 @@ impl Reconciliation {
         }
         if !self.options.only_repaired {
             self.look_at_capture(&tables).await?;
+        }
+        if self.options.journal {
+            self.look_at_journal().await?;
         }
         Ok(tables)
     }

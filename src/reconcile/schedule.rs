@@ -39,7 +39,7 @@ impl Schedule {
         }
         let databases = self.databases.clone();
         let (full, only_repaired) = (kind == "full", kind == "repaired");
-        let options = Options { full, only_repaired, repair: true, ..Options::default() };
+        let options = Options { full, journal: full, only_repaired, repair: true, ..Options::default() };
         self.running = Some(tokio::spawn(async move {
             match run(&databases, options, true).await {
                 Ok(Some(report)) => tell(&report, &kind),

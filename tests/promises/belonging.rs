@@ -39,7 +39,7 @@ async fn source(name: &str, book: &str, ledger: &Address) -> (Databases, tokio_p
     let dba = cluster.admin(&database).await;
     dba.batch_execute(crate::harness::CLINIC).await.expect("creates the bill tables");
     dba.batch_execute(crate::harness::TRIGGERS[2]).await.expect("attaches");
-    (Databases { name: None, source: config, ledger: ledger.clone(), workers: 1 }, dba)
+    (Databases { name: None, source: config, ledger: ledger.clone(), workers: 1, heads: Default::default() }, dba)
 }
 
 async fn drain(databases: &Databases) -> Result<i64, Error> {
@@ -96,6 +96,7 @@ async fn a_clone_of_the_source_is_stopped_and_the_source_goes_on() {
         source: cluster.config("postgres", database),
         ledger: clinic.ledger.clone(),
         workers: 2,
+        heads: Default::default(),
     };
     stopped(&of(&copy), "this is a copy of it, or it was moved or restored").await;
     assert_eq!(drain(&of(&clinic.database)).await.expect("the source goes on"), 0);

@@ -88,7 +88,13 @@ async fn every_command_of_the_controllers_page_runs_as_the_controller() {
     let sql = "INSERT INTO lab_bills (id, amount, invoice_number, created_at) SELECT g, 10 * g, 'A', '2024-01-15'::date + 20 * g FROM generate_series(1, 12) AS g;
                CREATE ROLE controller LOGIN; GRANT daybook_controller, daybook_reader TO controller; GRANT SELECT ON lab_bills TO controller";
     dba.batch_execute(sql).await.expect("writes");
-    let databases = daybook::options::Databases { name: None, source: config.clone(), ledger: config, workers: 1 };
+    let databases = daybook::options::Databases {
+        name: None,
+        source: config.clone(),
+        ledger: config,
+        workers: 1,
+        heads: Default::default(),
+    };
     daybook::consumer::drain(databases, std::time::Duration::from_secs(30)).await.expect("drains");
     let url = cluster.server.url("controller", "clinic");
     read("controller.md", "controller", &[("DAYBOOK_SOURCE_URL", url)]);

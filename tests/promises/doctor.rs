@@ -49,7 +49,13 @@ impl<'a> Patient<'a> {
 
     fn with(source: &Address, ledger: &Address, dba: &'a Client, accountant: &'a Client) -> Patient<'a> {
         Patient {
-            databases: Databases { name: None, source: source.clone(), ledger: ledger.clone(), workers: 2 },
+            databases: Databases {
+                name: None,
+                source: source.clone(),
+                ledger: ledger.clone(),
+                workers: 2,
+                heads: Default::default(),
+            },
             source_url: url(source),
             ledger_url: url(ledger),
             dba,

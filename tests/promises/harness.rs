@@ -180,7 +180,13 @@ impl Clinic {
     }
 
     pub fn options(&self, workers: usize) -> Databases {
-        Databases { name: None, source: self.source.clone(), ledger: self.ledger.clone(), workers }
+        Databases {
+            name: None,
+            source: self.source.clone(),
+            ledger: self.ledger.clone(),
+            workers,
+            heads: Default::default(),
+        }
     }
 
     /// Posts until nothing is left; returns how it ended.
@@ -200,7 +206,7 @@ impl Clinic {
 
     /// Reconciles once, by digests or in full, and has what differs enqueued.
     pub async fn reconcile(&self, full: bool) -> Report {
-        let options = reconcile::Options { full, repair: true, ..reconcile::Options::default() };
+        let options = reconcile::Options { full, journal: full, repair: true, ..reconcile::Options::default() };
         reconcile::reconcile(&self.options(1), options).await.expect("reconciles")
     }
 

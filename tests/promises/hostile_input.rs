@@ -176,7 +176,7 @@ async fn source_in(encoding: &str, name: &str) -> (Client, Client, Databases) {
     dba.batch_execute(KEYED).await.expect("attaches");
     dba.batch_execute(crate::harness::TRIGGERS[2]).await.expect("attaches");
     let accountant = elsewhere.admin(ledger.get_dbname().expect("a name")).await;
-    let databases = Databases { name: None, source, ledger, workers: 1 };
+    let databases = Databases { name: None, source, ledger, workers: 1, heads: Default::default() };
     accountant
         .execute("SELECT ledger.apply_rule('main', 'KEYED', $1)", &[&(rule("KEYED", "paid_at") + "\n")])
         .await

@@ -91,6 +91,7 @@ async fn installing_posting_and_uninstalling_never_run_what_the_application_shad
         source: trap.config.clone(),
         ledger: trap.config.clone(),
         workers: 1,
+        heads: Default::default(),
     };
     let drained = daybook::consumer::drain(databases, std::time::Duration::from_secs(20)).await.expect("drains");
     assert_eq!((trap.sprung().await, drained.unfinished, drained.parked), (None, 0, 0), "while posting");

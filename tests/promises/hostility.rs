@@ -181,7 +181,13 @@ async fn truncating_works_in_a_database_of_another_encoding() {
     let dba = cluster.admin("latin").await;
     dba.batch_execute(crate::harness::CLINIC).await.expect("creates the bill tables");
     dba.batch_execute(crate::harness::TRIGGERS[2]).await.expect("attaches");
-    let options = daybook::options::Databases { name: None, source: config.clone(), ledger: config, workers: 1 };
+    let options = daybook::options::Databases {
+        name: None,
+        source: config.clone(),
+        ledger: config,
+        workers: 1,
+        heads: Default::default(),
+    };
     for sql in ["INSERT INTO lab_bills (id, amount, invoice_number) VALUES (1, 10, 'é')", "TRUNCATE lab_bills"] {
         dba.batch_execute(sql).await.expect("writes");
         let drained = daybook::consumer::drain(options.clone(), Duration::from_secs(20)).await.expect("drains");

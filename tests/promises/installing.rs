@@ -230,7 +230,13 @@ async fn an_installation_of_the_first_version_is_brought_to_this_one_with_its_da
     dba.batch_execute(crate::harness::CLINIC).await.expect("creates the bill tables");
     dba.batch_execute(crate::harness::TRIGGERS[2]).await.expect("attaches");
     dba.batch_execute("INSERT INTO lab_bills (id, amount, invoice_number) VALUES (9, 10, 'A')").await.expect("writes");
-    let databases = daybook::options::Databases { name: None, source: config.clone(), ledger: config, workers: 1 };
+    let databases = daybook::options::Databases {
+        name: None,
+        source: config.clone(),
+        ledger: config,
+        workers: 1,
+        heads: Default::default(),
+    };
     let drained = daybook::consumer::drain(databases, std::time::Duration::from_secs(30)).await.expect("drains");
     assert_eq!((drained.unfinished, drained.parked), (0, 0));
     // 7 had no entries to keep: it was looked at again, since the ledger knew bills before the table was attached.

@@ -173,7 +173,8 @@ async fn bills_are_posted_over_tls_to_servers_that_signed_their_own_certificates
     let url = url.replace("/postgres?", &format!("/{database}?"));
     let address = parse_url(Side::Source, &url).expect("is usable");
     admin.batch_execute("INSERT INTO lab_bills (amount, invoice_number) VALUES (10, 'A')").await.expect("writes");
-    let databases = Databases { name: None, source: address.clone(), ledger: address, workers: 1 };
+    let databases =
+        Databases { name: None, source: address.clone(), ledger: address, workers: 1, heads: Default::default() };
     let drained = daybook::consumer::drain(databases, Duration::from_secs(30)).await.expect("drains");
     assert_eq!((drained.unfinished, drained.parked), (0, 0));
     let entries = admin.query_one("SELECT count(*) FROM ledger.journal_entries", &[]).await.expect("looks");

@@ -173,6 +173,12 @@ async fn the_program_tells_it_as_text_and_as_json_with_its_exit_code() {
     assert_eq!(exit, Some(1), "{stdout}");
     let limits = Limits::default();
     let config = cluster.config("postgres", &database);
-    let databases = daybook::options::Databases { name: None, source: config.clone(), ledger: config, workers: 2 };
+    let databases = daybook::options::Databases {
+        name: None,
+        source: config.clone(),
+        ledger: config,
+        workers: 2,
+        heads: Default::default(),
+    };
     assert_eq!(examine(&databases, &limits).await.expect("looks").findings.len(), 2);
 }
