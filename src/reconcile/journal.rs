@@ -23,7 +23,11 @@ impl Reconciliation {
                 (None, Some(number)) => format!("journal {} number {number}", of.kind.as_str()),
                 (None, None) => format!("journal {} {}", of.kind.as_str(), of.message),
             };
-            Finding { entry_id: of.entry_id, ..Finding::new(kind, FoundBy::Journal, &about, of.message) }
+            let message = match of.entry_id {
+                Some(id) => format!("entry {id}: {}", of.message),
+                None => of.message,
+            };
+            Finding { entry_id: of.entry_id, ..Finding::new(kind, FoundBy::Journal, &about, message) }
         };
         self.keep(wrong.map(finding).collect()).await?;
         resolve(&self.worker.source, self.run, FoundBy::Journal, None).await?;

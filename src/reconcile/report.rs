@@ -136,14 +136,14 @@ impl Report {
         }
         const SHOWN: usize = 50;
         for finding in self.findings.iter().take(SHOWN) {
-            text.push_str(&format!("{:<16}{}\n", finding.kind.as_str(), finding.message));
+            text.push_str(&format!("{:<19} {}\n", finding.kind.as_str(), finding.message));
             for (side, name) in [("bill", "the bill says"), ("ledger", "the ledger has")] {
                 if let Some(amounts) = finding.details.get(side).and_then(|side| side.as_object()) {
                     let amounts =
                         amounts.iter().map(|(account, amount)| format!("{account} {}", amount.as_str().unwrap_or("")));
                     let amounts = amounts.collect::<Vec<_>>().join(", ");
                     let amounts = if amounts.is_empty() { "nothing".into() } else { amounts };
-                    text.push_str(&format!("{:16}{name:<15} {amounts}\n", ""));
+                    text.push_str(&format!("{:20}{name:<15} {amounts}\n", ""));
                 }
             }
         }

@@ -206,7 +206,7 @@ impl Clinic {
 
     /// Reconciles once, by digests or in full, and has what differs enqueued.
     pub async fn reconcile(&self, full: bool) -> Report {
-        let options = reconcile::Options { full, journal: full, repair: true, ..reconcile::Options::default() };
+        let options = reconcile::Options { full, repair: true, ..reconcile::Options::default() };
         reconcile::reconcile(&self.options(1), options).await.expect("reconciles")
     }
 
