@@ -293,3 +293,28 @@ async fn a_slow_workers_word_does_not_silence_a_bill_that_was_changed_after_it()
     let open = "SELECT count(*) FROM daybook.sync_dead_letter WHERE resolved_at IS NULL";
     assert_eq!(clinic.text(open).await, "1");
 }
+
+#[tokio::test]
+async fn a_letter_whose_heal_died_before_it_was_said_is_over_when_the_bill_is_parked_anew() {
+    let clinic = Clinic::new().await;
+    clinic
+        .write("INSERT INTO lab_bills (id, amount, payment_mode, invoice_number) VALUES (7, 10, 'barter', 'L')")
+        .await;
+    clinic.drain().await;
+    let open = "SELECT count(*) FROM daybook.sync_dead_letter WHERE resolved_at IS NULL";
+    assert_eq!(clinic.text(open).await, "1");
+    // The ledger has healed the bill, and whoever did it dies before the source is told.
+    let crash = "CREATE FUNCTION public.crash() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'crash' USING ERRCODE = '57P02'; END$$;
+                 CREATE TRIGGER crash BEFORE INSERT ON daybook.sync_audit_log FOR EACH ROW EXECUTE FUNCTION public.crash()";
+    clinic.dba.batch_execute(crash).await.expect("plants the crash");
+    clinic.write("UPDATE lab_bills SET payment_mode = 'cash'").await;
+    clinic.drain_for(std::time::Duration::from_millis(800)).await;
+    assert_eq!(clinic.balances("LAB", "7").await, "1000 10.00, 4200 -10.00");
+    clinic.dba.batch_execute("DROP FUNCTION public.crash CASCADE").await.expect("mends");
+    clinic.write("UPDATE lab_bills SET payment_mode = 'barter'").await;
+    clinic.drain().await;
+    assert_eq!(clinic.text(open).await, "1", "the one of the present spell");
+    clinic.write("UPDATE lab_bills SET payment_mode = 'cash'").await;
+    clinic.drain().await;
+    assert_eq!(clinic.text(open).await, "0");
+}

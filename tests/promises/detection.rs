@@ -214,6 +214,13 @@ async fn each_class_of_fault_is_found_in_one_run_and_healed_by_its_repair() {
         let hourly = clinic.reconcile(false).await;
         let report = if fault.hourly { hourly } else { clinic.reconcile(true).await };
         let count = found(&report, fault.kind);
+        assert_eq!(count, fault.bills, "{}: {}", fault.class, report.to_text());
+        assert_eq!(report.exit_code(), 1);
+        let alert = "SELECT daybook.look_for_alerts(); ";
+        clinic.dba.batch_execute(alert).await.expect("looks");
+        let open = "SELECT count(*) FROM daybook.sync_alerts WHERE alert_type = 'DATA_INCONSISTENCY' AND cause = 'LAB' AND state = 'open'";
+        assert_eq!(clinic.text(open).await, "1", "{}", fault.class);
+
         let by = if fault.hourly { "hourly" } else { "nightly" };
         let journal = daybook::reconcile::Options { journal: true, ..Default::default() };
         let journal = daybook::reconcile::reconcile(&clinic.options(1), journal).await.expect("reconciles");
@@ -226,13 +233,6 @@ async fn each_class_of_fault_is_found_in_one_run_and_healed_by_its_repair() {
         assert_eq!(located.len(), fault.sealed, "{}: {}", fault.class, journal.to_text());
         let chain = if fault.sealed > 0 { format!("{}/{}", located.len(), fault.sealed) } else { String::new() };
         table.push(format!("| {} | `{}` | {count}/{} | {by} | {chain} |", fault.class, fault.kind, fault.bills));
-        assert_eq!(count, fault.bills, "{}: {}", fault.class, report.to_text());
-        assert_eq!(report.exit_code(), 1);
-        let alert = "SELECT daybook.look_for_alerts(); ";
-        clinic.dba.batch_execute(alert).await.expect("looks");
-        let open = "SELECT count(*) FROM daybook.sync_alerts WHERE alert_type = 'DATA_INCONSISTENCY' AND cause = 'LAB' AND state = 'open'";
-        assert_eq!(clinic.text(open).await, "1", "{}", fault.class);
-
         if fault.class.starts_with("capture function") {
             clinic
                 .dba
