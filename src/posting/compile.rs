@@ -126,14 +126,6 @@ impl Compiler<'_> {
             let compiled = self.line(line.get_ref(), &choices);
             lines.push(self.at(line, compiled)?);
         }
-        if let Some(discount) = &file.discount {
-            let rule_file::Discount { given, result } = discount.get_ref();
-            for name in [given, result] {
-                // Watched and readable like any other; the posting itself has no use for it.
-                let column = self.column(name, Reading::Text);
-                self.at(discount, column)?;
-            }
-        }
         self.look_for_leftovers(file, &lines)?;
         Ok(Rule {
             reference_type,
@@ -143,6 +135,10 @@ impl Compiler<'_> {
             key: file.key.iter().map(|column| column.get_ref().clone()).collect(),
             valid_from,
             time_zone: file.time_zone.as_ref().map(|zone| zone.get_ref().clone()),
+            discount: file.discount.as_ref().map(|discount| {
+                let rule_file::Discount { given, result } = discount.get_ref();
+                (given.clone(), result.clone())
+            }),
             columns: self.columns,
             date,
             department,

@@ -50,6 +50,9 @@ pub struct Rule {
     pub valid_from: Option<NaiveDate>,
     /// Zone of the bills' days where it is not the book's.
     pub time_zone: Option<String>,
+    /// For the clinic's rule that a discount shows: the column of what was given, and that of the discounted amount. Posting has no use
+    /// for them, and goes on without.
+    pub discount: Option<(String, String)>,
     pub(super) columns: Vec<MappedColumn>,
     pub(super) date: usize,
     pub(super) department: Dimension,

@@ -89,6 +89,12 @@ impl Reconciliation {
         let mut findings: Vec<Finding> = Vec::new();
         for at in 0..plain.len() {
             let Some(condition) = condition(&plain[at], kind) else { continue };
+            let discount = reading.rules.versions()[at].discount.as_ref().filter(|_| kind == Kind::DiscountMissing);
+            if let Some((given, result)) = discount
+                && !self.can_read(reading.table, &[given, result]).await?
+            {
+                continue; // attached without them, or they are gone: posting has no use for them
+            }
             let PlainRule { day, .. } = &plain[at];
             let version = super::totals::version_condition(&plain, at);
             let statement = |bounds: &str| {
@@ -121,6 +127,14 @@ impl Reconciliation {
             }
         }
         Ok(findings)
+    }
+
+    async fn can_read(&self, table: &crate::capture::Table, columns: &[&String]) -> Result<bool> {
+        let sql = "SELECT count(*) FROM pg_attribute
+                   WHERE attrelid = $1 AND attname = ANY ($2) AND NOT attisdropped AND has_column_privilege(attrelid, attnum, 'SELECT')";
+        let parameters: Parameters<'_> = &[&table.relation, &columns];
+        let count = self.worker.source.query_one(sql, parameters).await.doing("looking at the columns")?;
+        Ok(count.get::<_, i64>(0) == columns.len() as i64)
     }
 }
 

@@ -83,12 +83,16 @@ pub async fn attach(Attach { of: OneFile { urls, file }, go_live, on_delete, pri
         format!("ARRAY[{}]", names.join(", "))
     };
     let key: Vec<&str> = rule.key.iter().map(String::as_str).collect();
+    let mut columns = rule.column_names();
+    columns.extend(rule.discount.iter().flat_map(|(given, result)| [given.as_str(), result.as_str()]));
+    let mut seen = std::collections::BTreeSet::new();
+    columns.retain(|column| seen.insert(*column));
     let mut statement = format!(
         "SELECT daybook.attach({}, {}, {}, {}",
         quote_literal(table),
         quote_literal(&rule.reference_type),
         array(&key),
-        array(&rule.column_names())
+        array(&columns)
     );
     if let Some(day) = go_live {
         statement.push_str(&format!(", go_live => '{day}'"));
