@@ -1,11 +1,13 @@
--- Purpose: entries of a range that do not tell what caused them, or name a rule or an account that is not known.
+-- Purpose: entries of a range that do not tell what caused them, or name a rule or an account that is not known. A closing of cash has no
+--          rule, and numbers of its own, below zero.
 -- Inputs: $1 book, $2 after which id, $3 up to which. Touches: the journal, posting_rules, accounts, read only.
 SELECT f.kind, f.entry_id, f.source, f.reference_type, f.reference_id, f.problem
 FROM (SELECT 'provenance' AS kind, e.id AS entry_id, e.source, e.reference_type, e.reference_id,
-             CASE WHEN (e.event_seq > 0 AND e.event_origin <> '' AND e.event_xid <> '0' AND isfinite(e.changed_at)
+             CASE WHEN (sign(e.event_seq) = CASE e.reference_type WHEN 'CASH_CLOSURE' THEN -1 ELSE 1 END AND e.event_origin <> '' AND e.event_xid <> '0' AND isfinite(e.changed_at)
                         AND e.session_user_name <> '') IS NOT TRUE
                       THEN 'it does not tell the event, transaction, time and user that caused it'
-                  WHEN NOT EXISTS (SELECT FROM ledger.posting_rules AS r
+                  WHEN e.reference_type <> 'CASH_CLOSURE'
+                       AND NOT EXISTS (SELECT FROM ledger.posting_rules AS r
                                    WHERE r.book = e.book AND r.reference_type = e.reference_type AND r.rule_hash = e.rule_hash)
                       THEN 'it names a rule that is not in ledger.posting_rules'
                   WHEN EXISTS (SELECT FROM ledger.journal_lines AS l

@@ -91,7 +91,7 @@ async fn an_update_that_changes_no_filter_column_leaves_no_event() {
     let clinic = Clinic::new().await;
     clinic.write("INSERT INTO pharmacy_bills (id, total_amount) VALUES (1, 10)").await;
     forget_queue(&clinic).await;
-    clinic.write("UPDATE pharmacy_bills SET printed = true, discount_value = 5, discount_type = 'percent'").await;
+    clinic.write("UPDATE pharmacy_bills SET printed = true, discount_type = 'percent'").await;
     assert_eq!(queue(&clinic).await, "");
     clinic.write("UPDATE pharmacy_bills SET total_amount = 10").await;
     assert_eq!(queue(&clinic).await, "", "the same value again");

@@ -159,9 +159,13 @@ async fn a_dead_letter_follows_only_a_higher_synchronisation_number() {
             sql = sql.replace(&format!("${n}"), &format!("(SELECT p{n} FROM parameters)"));
         }
         let sql = format!(
-            "WITH parameters ({}) AS ({arguments}) {}",
+            "WITH parameters ({}) AS ({arguments}), {}",
             names.join(", "),
-            sql.lines().filter(|line| !line.starts_with("--")).collect::<Vec<_>>().join("\n")
+            sql.lines()
+                .filter(|line| !line.starts_with("--"))
+                .collect::<Vec<_>>()
+                .join("\n")
+                .trim_start_matches("WITH ")
         );
         clinic.dba.batch_execute(&sql).await.unwrap_or_else(|error| panic!("{error:?}\n{sql}"));
     };

@@ -83,7 +83,7 @@ async fn a_column_that_is_retyped_under_a_running_consumer_is_looked_at_again() 
 async fn a_char_key_is_read_at_its_full_length() {
     let clinic = Clinic::new().await;
     let sql = "DROP TABLE lab_bills; CREATE TABLE lab_bills (id char(8) PRIMARY KEY, visit_id int, amount numeric,
-                   paid boolean, discounted_amount numeric, payment_mode text, invoice_number text,
+                   paid boolean, discounted_amount numeric, discount_value numeric, payment_mode text, invoice_number text,
                    created_at timestamptz DEFAULT now());
                GRANT ALL ON lab_bills TO desk";
     clinic.dba.batch_execute(sql).await.expect("remakes the table");

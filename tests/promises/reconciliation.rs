@@ -294,3 +294,46 @@ async fn the_clinics_rules_are_warnings_dated_and_set_by_the_controller() {
     let open = "SELECT count(*) FROM daybook.reconciliation_findings WHERE resolved_at IS NULL";
     assert_eq!(clinic.text(open).await, "0");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_reconciles_a_table_a_site_and_without_repair_and_its_exit_code_is_the_verdict() {
+    use crate::command_line::{run, url};
+    let clinic = Clinic::new().await;
+    clinic.write(BILLS).await;
+    clinic.drain().await;
+    let url = url(&clinic);
+    let reconcile = |more: &[&str]| {
+        let arguments: Vec<&str> =
+            ["reconcile", "--source-url", &url].into_iter().chain(more.iter().copied()).collect();
+        run(&arguments)
+    };
+    let (code, told, _) = reconcile(&[]);
+    assert!(code == Some(0) && told.contains("PROVEN: the ledger equals 160 bills"), "{told}");
+    let change = "ALTER TABLE lab_bills DISABLE TRIGGER USER; UPDATE lab_bills SET amount = amount + 1 WHERE id = 7;
+                  ALTER TABLE lab_bills ENABLE ALWAYS TRIGGER daybook_capture;
+                  ALTER TABLE lab_bills ENABLE ALWAYS TRIGGER daybook_capture_truncate";
+    clinic.dba.batch_execute(change).await.expect("changes past capture");
+    let (code, told, _) = reconcile(&["--table", "lab_bills", "--no-repair"]);
+    assert!(code == Some(1) && told.contains("LAB 7: its row was changed"), "{told}");
+    assert!(
+        told.contains("the bill says   1000 88, 4200 -88") && told.contains("the ledger has  1000 87, 4200 -87"),
+        "{told}"
+    );
+    let (code, told, _) = reconcile(&["--table", "PHARMACY"]);
+    assert!(code == Some(0) && told.contains("equals 40 bills"), "{told}");
+    let (code, told, _) = reconcile(&["--site", "elsewhere", "--no-repair"]);
+    assert_eq!(code, Some(0), "no bill of that site differs: {told}");
+    let (code, told, _) = reconcile(&["--site", "main", "--no-repair", "--full", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!((code, report["outcome"].as_str()), (Some(1), Some("findings")), "{told}");
+    let finding = &report["findings"][0];
+    assert_eq!((finding["kind"].as_str(), finding["key"].as_str()), (Some("stale"), Some("stale LAB 7")), "{told}");
+    assert_eq!(finding["details"]["bill"]["1000"].as_str(), Some("88"), "money is text: {told}");
+    assert_eq!(clinic.text("SELECT count(*) FROM daybook.sync_queue").await, "0", "nothing was enqueued");
+    let (code, told, _) = reconcile(&[]);
+    assert!(code == Some(1) && told.contains("1 bills were enqueued"), "{told}");
+    clinic.drain().await;
+    assert_eq!(reconcile(&["--full"]).0, Some(0));
+    let (code, _, told) = reconcile(&["--table", "nothing"]);
+    assert!(code == Some(2) && told.contains("no attached table is called nothing"), "{told}");
+}

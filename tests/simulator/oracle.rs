@@ -4,6 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use daybook::address::parse_url;
+use daybook::database::Side;
+use daybook::options::Databases;
+use daybook::reconcile::{Options, reconcile};
 use tokio_postgres::Client;
 
 use crate::dba::RELAXED;
@@ -53,6 +57,23 @@ pub async fn decide(source: &Client, ledger: &Client) {
     }
 }
 
+/// daybook's own proof, which must come to the same: every row, the totals, and the journal by itself with its chain.
+pub async fn reconciled(source_url: &str, ledger_url: &str) -> Option<String> {
+    let databases = Databases {
+        name: None,
+        source: parse_url(Side::Source, source_url).expect("our own URL"),
+        ledger: parse_url(Side::Ledger, ledger_url).expect("our own URL"),
+        workers: 1,
+        heads: Default::default(),
+    };
+    let options = Options { full: true, journal: true, ..Options::default() };
+    match reconcile(&databases, options).await {
+        Ok(report) if report.outcome == "proven" => None,
+        Ok(report) => Some(format!("reconciliation does not prove what the oracle finds right:\n{}", report.to_text())),
+        Err(error) => Some(format!("reconciliation fails: {error}")),
+    }
+}
+
 /// Compares everything. Where the queue is not empty, only what holds at any time.
 pub async fn ask(source: &Client, ledger: &Client, is_drained: bool) -> Word {
     let mut word = Word {
@@ -90,11 +111,18 @@ const EVENTS_AND_WITNESS: &str =
     FULL JOIN (SELECT xid, reference_type, reference_id, count(*) AS n FROM daybook.sync_audit_log
                WHERE origin = 'trigger' GROUP BY 1, 2, 3) AS a USING (xid, reference_type, reference_id)";
 
-const ALWAYS_EMPTY_ON_THE_SOURCE: [(&str, &str); 1] = [(
-    "an event with two outcomes",
-    "SELECT concat_ws(' ', seq, min(reference_type), min(reference_id), string_agg(outcome, ', ')) FROM daybook.sync_audit_log
-     GROUP BY seq HAVING count(*) > 1",
-)];
+const ALWAYS_EMPTY_ON_THE_SOURCE: [(&str, &str); 2] = [
+    (
+        "an event with two outcomes",
+        "SELECT concat_ws(' ', seq, min(reference_type), min(reference_id), string_agg(outcome, ', ')) FROM daybook.sync_audit_log
+         GROUP BY seq HAVING count(*) > 1",
+    ),
+    (
+        "a finding of the reconciliations that ran meanwhile, although nobody passed by capture",
+        "SELECT concat_ws(' ', finding_key, message, details) FROM daybook.reconciliation_findings
+         WHERE severity = 'critical' AND found_by IN ('bills', 'status', 'totals') AND reference_type <> 'VOUCHER'",
+    ),
+];
 
 const ALWAYS_EMPTY_ON_THE_LEDGER: [(&str, &str); 6] = [
     (

@@ -251,6 +251,12 @@ pub async fn live(servers: &Arc<Servers>, plan: &Plan) -> Ended {
     word.findings.into_iter().for_each(|finding| world.found(finding));
     ended.findings = std::mem::take(&mut *world.findings.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
     ended.steps = std::mem::take(&mut *world.steps.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    if is_drained {
+        let (source_url, ledger_url) = (world.url(Side::Source, "postgres"), world.url(Side::Ledger, "postgres"));
+        if let Some(finding) = oracle::reconciled(&source_url, &ledger_url).await {
+            ended.findings.push(finding);
+        }
+    }
     drop((source, ledger));
     for place in &world.places {
         servers.drop_database(place.server, &place.database).await;

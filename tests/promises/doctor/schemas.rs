@@ -144,10 +144,7 @@ async fn doctor_tells_versions_that_differ_and_parts_that_are_gone() {
     // An older one: what its last migration made is gone, too.
     patient
         .source(
-            &format!(
-                "DELETE FROM daybook.schema_history WHERE version = {newest}; ALTER TABLE daybook.sync_configuration DISABLE TRIGGER guard_configuration;
-                 DELETE FROM daybook.sync_configuration WHERE value_kind = 'time'; ALTER TABLE daybook.sync_configuration ENABLE ALWAYS TRIGGER guard_configuration"
-            ),
+            &format!("DELETE FROM daybook.schema_history WHERE version = {newest}; DROP TABLE daybook.clinic_rules"),
             &version,
         )
         .await;
