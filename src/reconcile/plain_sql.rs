@@ -96,13 +96,16 @@ struct Writer<'a> {
     file: &'a RuleFile,
 }
 
+/// The blanks of ASCII, for btrim. PostgreSQL takes a v after a backslash for a letter.
+const BLANKS: &str = r"E' \t\n\r\f\x0B'";
+
 fn column(name: &str) -> String {
     format!("bill.{}", quote_identifier(name))
 }
 
 /// A column's text in the form in which words are compared.
 fn word(name: &str) -> String {
-    format!("lower(btrim({}::text, E' \\t\\n\\r\\f\\v'))", column(name))
+    format!("lower(btrim({}::text, {BLANKS}))", column(name))
 }
 
 fn words(of: &[String]) -> String {
@@ -130,7 +133,7 @@ impl Writer<'_> {
         let fixed = quote_literal(self.file.site.as_deref().unwrap_or(self.of.source_name));
         match &self.file.site_from {
             Some(name) => {
-                format!("coalesce(nullif(btrim({}::text, E' \\t\\n\\r\\f\\v'), ''), {fixed})", column(name.get_ref()))
+                format!("coalesce(nullif(btrim({}::text, {BLANKS}), ''), {fixed})", column(name.get_ref()))
             }
             None => fixed,
         }
@@ -141,7 +144,7 @@ impl Writer<'_> {
         if NUMBERS.contains(&self.type_of(name)) {
             return format!("{}::numeric", column(name));
         }
-        let text = format!("btrim(daybook.amount_text({}), E' \\t\\n\\r\\f\\v')", column(name));
+        let text = format!("btrim(daybook.amount_text({}), {BLANKS})", column(name));
         format!("CASE WHEN {text} ~ '^-?[0-9]+([.][0-9]+)?$' THEN {text}::numeric END")
     }
 

@@ -146,6 +146,8 @@ async fn live(clinic: &Clinic, steps: &[Step]) {
     }
     clinic.drain().await;
     clinic.assert_ledger_equals_bills().await;
+    let report = clinic.reconcile(true).await;
+    assert_eq!(report.outcome, "proven", "{}", report.to_text());
     let dates = "SELECT string_agg(reference_id || ' ' || d, ',' ORDER BY reference_id) FROM (
         SELECT id::text, (created_at AT TIME ZONE 'Asia/Kolkata')::date::text FROM lab_bills
         WHERE invoice_number IS NOT NULL AND coalesce(discounted_amount, amount) NOT IN ('NaN', 12.345, 0)
