@@ -127,14 +127,19 @@ impl Reconciliation {
         Ok(candidates.into_iter().collect())
     }
 
-    /// Takes each row through the posting function, and looks at the bills that amount to something else than that.
-    pub(super) async fn judge_every_row(&mut self, table: &mut Table) -> Result<()> {
+    /// Takes each row through the posting function, and looks at the bills that amount to something else than that. Returns whether the
+    /// digests of all rows add up to those of all bills, so that there is no bill without its row either.
+    pub(super) async fn judge_every_row(&mut self, table: &mut Table) -> Result<bool> {
         let book = ledger::lock_book(&self.worker.ledger, &self.worker.book).await?;
-        let mut bills = 0;
+        table.how = "every row";
+        let (mut bills, mut digests): (i64, i128) = (0, 0);
         let mut after: Place = None;
         let (mut rows, mut end) = self.reading(table)?.rows(&self.worker.source, after.take(), ROWS).await?;
         loop {
-            bills += rows.iter().filter(|row| row.is_in_scope).count() as i64;
+            for row in rows.iter().filter(|row| row.is_in_scope) {
+                bills += 1;
+                digests += i128::from(row.digest);
+            }
             // The next rows are read while these are judged.
             let reading = self.reading(table)?;
             let next = async {
@@ -153,7 +158,8 @@ impl Reconciliation {
             self.beat().await?;
         }
         table.bills = bills;
-        Ok(())
+        let all = self.ledger_sums(table, 1).await?;
+        Ok(all.get(&0).copied().unwrap_or_default() == (bills, digests))
     }
 
     /// Those of the rows whose bill is not known to amount to what the posting function says.

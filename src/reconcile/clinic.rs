@@ -8,7 +8,7 @@ use tokio_postgres::types::ToSql;
 use super::findings::{Finding, FoundBy, Kind, resolve};
 use super::plain_sql::PlainRule;
 use super::reading::Place;
-use super::{FINDINGS_MAX, Reconciliation, Table};
+use super::{Reconciliation, Table, WARNINGS_MAX};
 use crate::database::Parameters;
 use crate::error::{Doing, NextStep, Result};
 use crate::ledger::Scope;
@@ -58,7 +58,7 @@ impl Reconciliation {
 
     async fn overdue_receivables(&self, table: &Table, rule: &ClinicRule) -> Result<Vec<Finding>> {
         let Scope { book, source, reference_type } = self.scope(table);
-        let most = FINDINGS_MAX as i64;
+        let most = WARNINGS_MAX as i64;
         let parameters: Parameters<'_> =
             &[&book, &source, &reference_type, &rule.first_days, &rule.days, &rule.today, &most];
         let rows = self.scans.query(sql::OVERDUE_RECEIVABLES, parameters).await.doing("looking for what is owed")?;
@@ -76,7 +76,7 @@ impl Reconciliation {
 
     async fn bills_with_warnings(&self, table: &Table, rule: &ClinicRule) -> Result<Vec<Finding>> {
         let Scope { book, source, reference_type } = self.scope(table);
-        let most = FINDINGS_MAX as i64;
+        let most = WARNINGS_MAX as i64;
         let parameters: Parameters<'_> = &[&book, &source, &reference_type, &rule.first_days, &rule.days, &most];
         let rows = self.scans.query(sql::BILLS_WITH_WARNINGS, parameters).await.doing("looking for odd taxes")?;
         Ok(rows.iter().map(|row| of_bill(Kind::TaxDiffers, table, row.get(0), row.get(2), row.get(1))).collect())
@@ -103,7 +103,7 @@ impl Reconciliation {
                          SELECT r.days FROM unnest($2::text[]::date[], $3::integer[]) AS r (first_day, days) \
                          WHERE r.first_day <= {day} ORDER BY r.first_day DESC LIMIT 1) AS r \
                      WHERE ({day} < $1::date) IS NOT TRUE AND {day} < $4::text::date - r.days AND {condition}{version}{bounds} \
-                     LIMIT {FINDINGS_MAX}",
+                     LIMIT {WARNINGS_MAX}",
                     key = reading.table.key_expression,
                     name = reading.table.qualified_name,
                 )
@@ -120,7 +120,7 @@ impl Reconciliation {
                     _ => "has a discount, and no discounted amount",
                 };
                 findings.extend(rows.iter().map(|row| of_bill(kind, table, row.get(0), row.get(1), why)));
-                if end.is_none() || findings.len() as u64 >= FINDINGS_MAX {
+                if end.is_none() || findings.len() >= WARNINGS_MAX {
                     break;
                 }
                 after = end;

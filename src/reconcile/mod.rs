@@ -50,6 +50,9 @@ const BEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// So many findings of single bills a table are kept a run, so that a lost table does not fill another.
 const FINDINGS_MAX: u64 = 10_000;
 
+/// So many findings a rule of the clinic's and table are kept, the oldest bills first: they are for a person.
+const WARNINGS_MAX: usize = 1_000;
+
 /// So many bills are remembered, so that none is looked at twice in a run; beyond that some may be.
 const LOOKED_AT_MAX: usize = 100_000;
 
@@ -180,21 +183,19 @@ impl Reconciliation {
             table.not_proven = Some("all of it is being synchronised: look again when that is done".into());
         }
         self.worker.make_ready(&table.reference_type).await?;
+        table.how = "digests";
         if self.options.only_repaired {
             table.not_proven = Some("only bills with a finding were looked at".into());
             self.look_at_status(table).await?;
             return self.look_at_open_findings(table).await;
         }
-        table.how = "digests";
-        let too_much_differs = match self.options.site {
-            Some(_) => true,
-            None => self.compare_digests(table).await?,
-        };
-        if self.options.full || too_much_differs {
-            table.how = "every row";
-            self.judge_every_row(table).await?;
-        }
-        if too_much_differs {
+        let every_row = self.options.full || self.options.site.is_some();
+        let digests_agree = every_row && self.judge_every_row(table).await?;
+        // Where too much differs to be opened, each row is looked at instead, in bounded memory.
+        if !digests_agree && self.compare_digests(table).await? {
+            if !every_row {
+                self.judge_every_row(table).await?;
+            }
             self.look_for_orphans(table).await?;
         }
         if self.options.full {
