@@ -135,8 +135,12 @@ impl Table {
     pub(crate) fn digest_expression(&self, rules: &RuleSet) -> String {
         let mapped = rules.columns().iter().map(|column| &column.name);
         let names: BTreeSet<&String> = self.key_columns.iter().chain(mapped).collect();
+        // The types, too: what is written alike in another type may be read otherwise.
+        let of =
+            |name: &String| self.columns.iter().position(|column| column == name).map_or(0, |at| self.column_types[at]);
+        let types: Vec<String> = names.iter().map(|name| of(name).to_string()).collect();
         let columns: Vec<String> = names.into_iter().map(|name| format!("bill.{}", quote_identifier(name))).collect();
-        format!("hashtextextended(ROW({})::text COLLATE \"C\", 0)", columns.join(", "))
+        format!("hashtextextended(ROW('{}', {})::text COLLATE \"C\", 0)", types.join(" "), columns.join(", "))
     }
 
     /// The condition that a row `bill` has the key whose parts are `k.part_1` and so on.

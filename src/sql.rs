@@ -92,9 +92,11 @@ pub mod reconcile {
         RESOLVE_FINDINGS = "resolve_findings.sql",
         RESOLVE_BILLS = "resolve_bills.sql",
         OPEN_FINDINGS = "open_findings.sql",
+        OPEN_CRITICAL = "open_critical.sql",
         REPAIR = "repair.sql",
         CLINIC_RULES = "clinic_rules.sql",
         // on the ledger
+        KNOWN_TYPES = "known_types.sql",
         BUCKET_SUMS = "bucket_sums.sql",
         OPEN_BUCKETS = "open_buckets.sql",
         ODD_BILLS = "odd_bills.sql",

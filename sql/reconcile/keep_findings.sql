@@ -10,7 +10,7 @@ FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text
             $13::text[])
      AS n (finding_key, kind, severity, found_by, reference_type, reference_id, site, day, entry_id, message, details)
 ON CONFLICT (finding_key) DO UPDATE
-    SET run_id = excluded.run_id, last_seen_at = clock_timestamp(), times_seen = f.times_seen + 1, severity = excluded.severity,
+    SET run_id = greatest(f.run_id, excluded.run_id), last_seen_at = clock_timestamp(), times_seen = f.times_seen + 1, severity = excluded.severity,
         message = excluded.message, details = excluded.details, entry_id = excluded.entry_id, site = excluded.site, day = excluded.day,
         times_returned = f.times_returned + (f.resolved_at IS NOT NULL AND NOT (f.resolution = 'resolved' AND f.message = excluded.message
                                                                                AND f.details = excluded.details))::integer,

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use super::reading::{Place, Reading, RowRead};
 use super::{Reconciliation, Table};
 use crate::database::Parameters;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Error, NextStep, Result};
 use crate::ledger::{self, Book, Known, Scope};
 use crate::posting::desired::{Circumstances, Wanted, desired};
 use crate::posting::fingerprint::fingerprint;
@@ -134,18 +134,19 @@ impl Reconciliation {
         table.how = "every row";
         let (mut bills, mut digests): (i64, i128) = (0, 0);
         let mut after: Place = None;
-        let (mut rows, mut end) = self.reading(table)?.rows(&self.worker.source, after.take(), ROWS).await?;
+        let (mut rows, mut unread, mut end) = self.next_rows(table, after.take()).await?;
         loop {
             for row in rows.iter().filter(|row| row.is_in_scope) {
                 bills += 1;
                 digests += i128::from(row.digest);
             }
+            self.look_at(table, unread).await?;
             // The next rows are read while these are judged.
             let reading = self.reading(table)?;
             let next = async {
                 match &end {
-                    None => Ok((Vec::new(), None)),
-                    Some(_) => reading.rows(&self.worker.source, end.clone(), ROWS).await,
+                    None => Ok((Vec::new(), Vec::new(), None)),
+                    Some(_) => self.next_rows(table, end.clone()).await,
                 }
             };
             let (candidates, next) = tokio::join!(self.judge_rows(table, &reading, &book, rows), next);
@@ -154,12 +155,27 @@ impl Reconciliation {
             if end.is_none() {
                 break;
             }
-            (rows, end) = next?;
+            (rows, unread, end) = next?;
             self.beat().await?;
         }
         table.bills = bills;
         let all = self.ledger_sums(table, 1).await?;
         Ok(all.get(&0).copied().unwrap_or_default() == (bills, digests))
+    }
+
+    /// The next rows; where a value of one cannot be read, such as a date that no time zone can move, the ids of all of them instead,
+    /// which are then looked at one by one.
+    async fn next_rows(&self, table: &Table, after: Place) -> Result<(Vec<RowRead>, Vec<String>, Place)> {
+        let reading = self.reading(table)?;
+        match reading.rows(&self.worker.source, after.clone(), ROWS).await {
+            Ok((rows, end)) => Ok((rows, Vec::new(), end)),
+            Err(error) if error.next_step() == NextStep::Park => {
+                self.worker.source.rollback().await.doing("rolling back on the source")?;
+                let (ids, end) = reading.keys(&self.worker.source, after, ROWS).await?;
+                Ok((Vec::new(), ids, end))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Those of the rows whose bill is not known to amount to what the posting function says.

@@ -32,10 +32,7 @@ impl Reconciliation {
         };
         let rules: HashMap<String, ClinicRule> = rows.iter().map(rule).collect();
         let mut findings = Vec::new();
-        for (kind, rule) in [Kind::ReceivableOverdue, Kind::TaxDiffers, Kind::DraftOverdue, Kind::DiscountMissing]
-            .into_iter()
-            .filter_map(|kind| Some((kind, rules.get(kind.as_str())?)))
-        {
+        for (kind, rule) in Kind::OF_THE_CLINIC.into_iter().filter_map(|kind| Some((kind, rules.get(kind.as_str())?))) {
             findings.extend(match kind {
                 Kind::ReceivableOverdue => self.overdue_receivables(table, rule).await?,
                 Kind::TaxDiffers => self.bills_with_warnings(table, rule).await?,
@@ -50,9 +47,15 @@ impl Reconciliation {
                 },
             });
         }
+        // Where a rule told of as many as are kept, there may be more of them.
+        let is_all_of_it = Kind::OF_THE_CLINIC
+            .iter()
+            .all(|kind| findings.iter().filter(|finding| finding.kind == *kind).count() < WARNINGS_MAX);
         self.keep(findings).await?;
-        let tables = [table.reference_type.clone()];
-        resolve(&self.worker.source, self.run, FoundBy::Clinic, Some(&tables)).await?;
+        if is_all_of_it {
+            let tables = [table.reference_type.clone()];
+            resolve(&self.worker.source, self.run, FoundBy::Clinic, &tables, false).await?;
+        }
         Ok(())
     }
 

@@ -61,6 +61,10 @@ impl Kind {
         }
     }
 
+    /// Those of the clinic's rules.
+    pub const OF_THE_CLINIC: [Kind; 4] =
+        [Kind::ReceivableOverdue, Kind::TaxDiffers, Kind::DraftOverdue, Kind::DiscountMissing];
+
     /// Whether the ledger is not proven while it stands; the others are for a person to look at.
     pub fn is_critical(self) -> bool {
         !matches!(
@@ -214,8 +218,14 @@ pub(super) async fn keep(
     Ok(findings)
 }
 
-/// The findings of a look that were not seen again are over; `tables`: where it looked, everywhere if left out.
-pub(super) async fn resolve(source: &Session, run: i64, found_by: FoundBy, tables: Option<&[String]>) -> Result<u64> {
-    let resolved = source.execute(sql::RESOLVE_FINDINGS, &[&run, &found_by.as_str(), &tables]).await;
+/// The findings of a look that were not seen again are over. `tables`: where it looked; `of_none`: whether at what is of no table, too.
+pub(super) async fn resolve(
+    source: &Session,
+    run: i64,
+    found_by: FoundBy,
+    tables: &[String],
+    of_none: bool,
+) -> Result<u64> {
+    let resolved = source.execute(sql::RESOLVE_FINDINGS, &[&run, &found_by.as_str(), &tables, &of_none]).await;
     resolved.doing("closing findings that are over")
 }

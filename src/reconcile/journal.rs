@@ -30,7 +30,7 @@ impl Reconciliation {
             Finding { entry_id: of.entry_id, ..Finding::new(kind, FoundBy::Journal, &about, message) }
         };
         self.keep(wrong.map(finding).collect()).await?;
-        resolve(&self.worker.source, self.run, FoundBy::Journal, None).await?;
+        resolve(&self.worker.source, self.run, FoundBy::Journal, &[], true).await?;
         Ok(())
     }
 }

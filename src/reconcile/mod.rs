@@ -153,16 +153,16 @@ impl Reconciliation {
             if table.not_proven.is_some() {
                 continue;
             }
-            match self.look_at_table(table).await {
-                Ok(()) => {}
-                Err(error @ (Error::TableUnreadable(_) | Error::DefinitionChanged(_))) => {
-                    table.not_proven = Some(error.to_string());
-                    self.worker.forget(&table.reference_type);
-                    self.worker.rollback().await?;
-                }
-                Err(error) => return Err(error),
+            let Err(error) = self.look_at_table(table).await else { continue };
+            if error.ends_all_work() || matches!(error, Error::Usage(_)) {
+                return Err(error);
             }
+            // One table that is locked or cannot be read keeps no other from its proof; where a connection is gone, this fails.
+            self.worker.rollback().await?;
+            self.worker.forget(&table.reference_type);
+            table.not_proven = Some(error.to_string());
         }
+        self.look_for_unattached(&mut tables).await?;
         if !self.options.only_repaired {
             self.look_at_capture(&tables).await?;
         }
@@ -170,6 +170,23 @@ impl Reconciliation {
             self.look_at_journal().await?;
         }
         Ok(tables)
+    }
+
+    /// Bills of which the ledger has entries, and which no table is attached as: nobody can say whether they are right.
+    async fn look_for_unattached(&self, tables: &mut Vec<Table>) -> Result<()> {
+        if self.options.reference_type.is_some() || self.options.only_repaired {
+            return Ok(());
+        }
+        let parameters: Parameters<'_> = &[&self.worker.book, &self.worker.source_name];
+        let known =
+            self.worker.ledger.query(sql::KNOWN_TYPES, parameters).await.doing("reading what the journal knows")?;
+        for reference_type in known.iter().map(|row| row.get::<_, String>(0)) {
+            if !tables.iter().any(|table| table.reference_type == reference_type) {
+                let why = "no table is attached as it, and the ledger has entries: attach its table again".to_string();
+                tables.push(Table { reference_type, how: "not at all", not_proven: Some(why), ..Table::default() });
+            }
+        }
+        Ok(())
     }
 
     /// Every bill of a table.
@@ -181,6 +198,13 @@ impl Reconciliation {
         self.late(table, queue.get("late")).await?;
         if queue.get::<_, i64>("of_the_table") > 0 {
             table.not_proven = Some("all of it is being synchronised: look again when that is done".into());
+        }
+        let of_ours: i64 = queue.get("of_ours");
+        if of_ours > 0 && table.not_proven.is_none() {
+            table.not_proven = Some(format!(
+                "{of_ours} events of a repair, a retry or a backfill wait, and nothing tells when their bills were changed: look again \
+                 when they are posted"
+            ));
         }
         self.worker.make_ready(&table.reference_type).await?;
         table.how = "digests";
@@ -301,13 +325,19 @@ impl Reconciliation {
             Ok(tables) => (tables, None),
             Err(error) => (Vec::new(), Some(error)),
         };
-        if error.is_none() && !self.options.only_repaired {
-            let looked: Vec<String> = tables.iter().map(|table| table.reference_type.clone()).collect();
-            let everywhere = self.options.reference_type.is_none() && self.options.site.is_none();
-            let scope = if everywhere { None } else { Some(looked.as_slice()) };
-            resolve(&self.worker.source, self.run, FoundBy::Capture, scope).await?;
+        if error.is_some() {
+            self.worker.rollback().await?; // whatever it failed in
         }
-        let report = Report::new(&self, tables, error.as_ref());
+        if error.is_none() && !self.options.only_repaired {
+            let proven = tables.iter().filter(|table| table.not_proven.is_none());
+            let looked: Vec<String> = proven.map(|table| table.reference_type.clone()).collect();
+            let everywhere = self.options.reference_type.is_none() && self.options.site.is_none();
+            resolve(&self.worker.source, self.run, FoundBy::Capture, &looked, everywhere).await?;
+        }
+        let open =
+            self.worker.source.query_one(sql::OPEN_CRITICAL, &[&self.options.reference_type, &self.options.site]).await;
+        let open: i64 = open.doing("counting open findings")?.get("open");
+        let report = Report::new(&self, tables, open, error.as_ref());
         let covered = serde_json::to_value(&report.tables).unwrap_or_default();
         let (outcome, repairs) = (report.outcome, self.repairs);
         let (findings, told) = (report.critical() as i64, error.as_ref().map(|error| error.to_string()));

@@ -59,7 +59,8 @@ impl Reading<'_> {
         let condition = "WHERE d.digest & $2 = ANY ($3)";
         let select = "SELECT d.id, d.digest";
         let (rows, end) = self.stretch(source, after, select, &id, condition, &[&(buckets - 1), &opened]).await?;
-        Ok((rows.iter().map(|row| (row.get(0), row.get(1))).collect(), end))
+        // A key that became null is told by the look at capture.
+        Ok((rows.iter().filter_map(|row| Some((row.get::<_, Option<String>>(0)?, row.get(1)))).collect(), end))
     }
 
     /// Reads the digests of a stretch: `select … FROM` its rows in scope `condition`. `more` is selected beside each digest.
@@ -156,18 +157,37 @@ impl Reading<'_> {
         table.hold_still(source).await?;
         let rows = source.query(&statement, &parameters).await.doing("reading rows")?;
         source.commit().await.doing("ending to read")?;
-        let row = |row: &Row| RowRead {
-            reference_id: row.get(0),
-            digest: row.get(1),
-            is_in_scope: row.get(2),
-            values: (3..3 + rules.columns().len()).map(|at| row.get(at)).collect(),
+        let row = |row: &Row| {
+            let values = (3..3 + rules.columns().len()).map(|at| row.get(at)).collect();
+            let reference_id = row.get::<_, Option<String>>(0)?;
+            Some(RowRead { reference_id, digest: row.get(1), is_in_scope: row.get(2), values })
         };
-        let rows: Vec<RowRead> = rows.iter().map(row).collect();
-        let end = match rows.last() {
-            Some(last) if rows.len() as i64 == limit => self.place_of(&last.reference_id),
-            _ => None,
-        };
+        let is_full = rows.len() as i64 == limit;
+        let rows: Vec<RowRead> = rows.iter().filter_map(row).collect();
+        // Nulls come last in the order: there is nothing behind them.
+        let end = rows.last().filter(|_| is_full).and_then(|last| self.place_of(&last.reference_id));
         Ok((rows, end))
+    }
+
+    /// The keys of the next rows after a place: for where a value among them cannot be read.
+    pub async fn keys(&self, source: &Session, after: Place, limit: i64) -> Result<(Vec<String>, Place)> {
+        let order = self.table.order()?;
+        let beyond =
+            after.as_ref().map_or(String::new(), |_| format!("WHERE ({order}) > ({})", self.table.place_parameters(2)));
+        let statement = format!(
+            "SELECT {id} FROM {name} AS bill {beyond} ORDER BY {order} LIMIT $1",
+            id = self.table.key_expression,
+            name = self.table.qualified_name,
+        );
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&limit];
+        parameters.extend(after.iter().flatten().map(|part| part as &(dyn ToSql + Sync)));
+        source.begin().await.doing("beginning to read")?;
+        self.table.hold_still(source).await?;
+        let rows = source.query(&statement, &parameters).await.doing("reading keys")?;
+        source.commit().await.doing("ending to read")?;
+        let ids: Vec<String> = rows.iter().filter_map(|row| row.get(0)).collect();
+        let end = ids.last().filter(|_| rows.len() as i64 == limit).and_then(|last| self.place_of(last));
+        Ok((ids, end))
     }
 
     /// Where the row of a bill stands.

@@ -65,7 +65,11 @@ impl Worker {
                 (true, _) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
                 // One row's value fails the read of all: they are looked at one by one.
                 (false, NextStep::Park) if ids.len() > 1 => return self.one_by_one(reference_type, &ids).await,
-                (false, NextStep::Park) => return self.refused(reference_type, ids[0], &error).await,
+                (false, NextStep::Park) => {
+                    let looked = self.refused(reference_type, ids[0], &error).await?;
+                    self.make_ready(reference_type).await?; // whoever asked goes on with the table
+                    return Ok(looked);
+                }
                 (false, _) => return Err(error),
             }
         }

@@ -75,20 +75,23 @@ pub struct Report {
     pub proven_until: Option<DateTime<Utc>>,
     pub tables: Vec<Table>,
     pub findings: Vec<Finding>,
+    /// Critical findings that are open, those of earlier runs included: as long as there is one, nothing is proven.
+    pub open: i64,
     /// Bills that were enqueued.
     pub repairs: i64,
 }
 
 impl Report {
-    pub(super) fn new(run: &Reconciliation, tables: Vec<Table>, error: Option<&Error>) -> Report {
+    pub(super) fn new(run: &Reconciliation, tables: Vec<Table>, open: i64, error: Option<&Error>) -> Report {
         let mut findings = run.findings.clone();
         findings.sort_by(|a, b| (!a.kind.is_critical(), &a.key).cmp(&(!b.kind.is_critical(), &b.key)));
-        let differ =
-            findings.iter().any(|finding| finding.kind.is_critical()) || tables.iter().any(|table| table.findings > 0);
+        let differ = open > 0
+            || findings.iter().any(|finding| finding.kind.is_critical())
+            || tables.iter().any(|table| table.findings > 0);
         let outcome = match error {
             Some(_) => "failed",
             None if differ => "findings",
-            None if tables.iter().any(|table| table.not_proven.is_some()) => "incomplete",
+            None if tables.is_empty() || tables.iter().any(|table| table.not_proven.is_some()) => "incomplete",
             None => "proven",
         };
         let oldest = tables.iter().filter_map(|table| table.oldest_event).min();
@@ -103,6 +106,7 @@ impl Report {
             proven_until,
             tables,
             findings,
+            open,
             repairs: run.repairs,
         }
     }
@@ -160,7 +164,13 @@ impl Report {
                 until.format("%Y-%m-%d %H:%M:%S%.3f UTC")
             ),
             ("incomplete", _) => "NOT PROVEN: nothing differs, and not everything could be looked at".into(),
-            _ => format!("NOT PROVEN: {} findings", self.critical().max(1)),
+            _ => match self.open - self.critical() as i64 {
+                earlier @ 1.. => format!(
+                    "NOT PROVEN: {} findings, and {earlier} of earlier runs that are open: daybook.reconciliation_findings",
+                    self.critical()
+                ),
+                _ => format!("NOT PROVEN: {} findings", self.critical().max(1)),
+            },
         }
     }
 }

@@ -31,6 +31,11 @@ impl Schedule {
         if is_running || self.looked.is_some_and(|at| at.elapsed() < LOOK_INTERVAL) {
             return Ok(());
         }
+        if let Some(ended) = self.running.take()
+            && let Err(error) = ended.await
+        {
+            tracing::error!("a reconciliation ended by itself; please report it with the log: {error}");
+        }
         self.looked = Some(Instant::now());
         let due = source.query_one(sql::DUE, &[&time_zone]).await.doing("looking whether to reconcile")?;
         let kind: String = due.get(0);

@@ -15,12 +15,14 @@ impl Reconciliation {
         let parameters: Parameters<'_> = &[&book, &source, &reference_type];
         let sums = self.scans.query_one(sql::STATUS_SUMS, parameters).await.doing("comparing status and journal")?;
         self.beat().await?;
+        let mut is_all_of_it = true;
         if !sums.get::<_, bool>("agree") {
             let most = FINDINGS_MAX as i64;
             let Scope { book, source, reference_type } = self.scope(table);
             let parameters: Parameters<'_> = &[&book, &source, &reference_type, &most];
             let rows = self.scans.query(sql::STATUS_DIFFERENCES, parameters).await;
             let rows = rows.doing("looking for bills whose status differs from the journal")?;
+            is_all_of_it = (rows.len() as i64) < most;
             let mut findings = Vec::new();
             let (mut bills, mut restored): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
             for row in &rows {
@@ -59,8 +61,10 @@ impl Reconciliation {
                 self.repair(table, &restored).await?;
             }
         }
-        let tables = [table.reference_type.clone()];
-        resolve(&self.worker.source, self.run, FoundBy::Status, Some(&tables)).await?;
+        if is_all_of_it {
+            let tables = [table.reference_type.clone()];
+            resolve(&self.worker.source, self.run, FoundBy::Status, &tables, false).await?;
+        }
         Ok(())
     }
 }

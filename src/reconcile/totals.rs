@@ -83,7 +83,7 @@ impl Reconciliation {
 
     async fn resolve_totals(&self, table: &Table) -> Result<()> {
         let tables = [table.reference_type.clone()];
-        resolve(&self.worker.source, self.run, FoundBy::Totals, Some(&tables)).await?;
+        resolve(&self.worker.source, self.run, FoundBy::Totals, &tables, false).await?;
         Ok(())
     }
 
@@ -169,10 +169,16 @@ impl Reconciliation {
     /// does not. Under their locks.
     async fn disagreements(&mut self, table: &Table, rules: &[PlainRule], ids: &[String]) -> Result<Vec<Finding>> {
         let looked = self.worker.recheck(&table.reference_type, ids).await?;
+        // What was on its way when this run looked first, and differs now.
+        let is_told = |(finding, was_judged): &(Finding, bool)| {
+            table.is_backfilled || *was_judged || finding.kind != Kind::Missing // else counted with those from before attach
+        };
+        let mut findings: Vec<Finding> =
+            looked.differ.into_iter().filter(is_told).map(|(finding, _)| finding).collect();
         let mut equal = looked.equal;
         equal.sort_unstable();
         if equal.is_empty() {
-            return Ok(Vec::new());
+            return Ok(findings);
         }
         let sorted: Vec<&str> = equal.iter().map(String::as_str).collect();
         self.worker.ledger.begin().await.doing("beginning on the ledger")?;
@@ -188,7 +194,6 @@ impl Reconciliation {
         let not_current = self.not_current(table).await?;
         self.worker.ledger.rollback().await.doing("ending the look")?;
         let nothing = Amounts::new();
-        let mut findings = Vec::new();
         for id in equal.iter().filter(|id| !waits.contains(*id) && !not_current.contains(id)) {
             let (says, has) = (bills.get(id).unwrap_or(&nothing), journal.get(id).unwrap_or(&nothing));
             if says != has {
@@ -224,7 +229,8 @@ impl Reconciliation {
                     add_totals(rule, row, &mut totals);
                     let amounts = totals.into_iter().filter(|(_, (_, amount))| *amount != Some(Decimal::ZERO));
                     let last = row.len() - 1;
-                    bills.entry(row.get(last)).or_default().extend(amounts.map(|(cell, (_, amount))| (cell, amount)));
+                    let Some(id) = row.get::<_, Option<String>>(last) else { continue }; // told by the look at capture
+                    bills.entry(id).or_default().extend(amounts.map(|(cell, (_, amount))| (cell, amount)));
                 }
             };
             match &which {

@@ -31,6 +31,7 @@ mod hostility;
 mod house_rules;
 mod installing;
 mod journal;
+mod never_proven;
 mod periods;
 mod posting;
 #[path = "../simulator/proxy.rs"]
