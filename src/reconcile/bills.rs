@@ -4,8 +4,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::clinic::{RowRule, warning};
+use super::findings::Finding;
 use super::reading::{Place, Reading, RowRead};
-use super::{Reconciliation, Table};
+use super::{Reconciliation, Table, WARNINGS_MAX};
 use crate::database::Parameters;
 use crate::error::{Doing, Error, NextStep, Result};
 use crate::ledger::{self, Book, Known, Scope};
@@ -134,8 +136,11 @@ impl Reconciliation {
         table.how = "every row";
         let (mut bills, mut digests): (i64, i128) = (0, 0);
         let mut after: Place = None;
-        let (mut rows, mut unread, mut end) = self.next_rows(table, after.take()).await?;
+        let asked = if self.options.full { self.rules_about_rows(table).await? } else { Vec::new() };
+        let (mut rows, mut unread, mut end) = self.next_rows(table, after.take(), &asked).await?;
         loop {
+            table.has_unasked_rows |= !unread.is_empty() || rows.iter().any(|row| row.against.len() < asked.len());
+            note_warnings(table, &rows, &asked);
             for row in rows.iter().filter(|row| row.is_in_scope) {
                 bills += 1;
                 digests += i128::from(row.digest);
@@ -146,7 +151,7 @@ impl Reconciliation {
             let next = async {
                 match &end {
                     None => Ok((Vec::new(), Vec::new(), None)),
-                    Some(_) => self.next_rows(table, end.clone()).await,
+                    Some(_) => self.next_rows(table, end.clone(), &asked).await,
                 }
             };
             let (candidates, next) = tokio::join!(self.judge_rows(table, &reading, &book, rows), next);
@@ -163,19 +168,26 @@ impl Reconciliation {
         Ok(all.get(&0).copied().unwrap_or_default() == (bills, digests))
     }
 
-    /// The next rows; where a value of one cannot be read, such as a date that no time zone can move, the ids of all of them instead,
-    /// which are then looked at one by one.
-    async fn next_rows(&self, table: &Table, after: Place) -> Result<(Vec<RowRead>, Vec<String>, Place)> {
-        let reading = self.reading(table)?;
-        match reading.rows(&self.worker.source, after.clone(), ROWS).await {
-            Ok((rows, end)) => Ok((rows, Vec::new(), end)),
-            Err(error) if error.next_step() == NextStep::Park => {
-                self.worker.source.rollback().await.doing("rolling back on the source")?;
-                let (ids, end) = reading.keys(&self.worker.source, after, ROWS).await?;
-                Ok((Vec::new(), ids, end))
+    /// The next rows, asked what the clinic's rules ask. Where a value of one cannot be read, such as a date that no time zone can move, they
+    /// are not asked; or else the ids of all of them are told instead, which are then looked at one by one.
+    async fn next_rows(
+        &self,
+        table: &Table,
+        after: Place,
+        asked: &[RowRule],
+    ) -> Result<(Vec<RowRead>, Vec<String>, Place)> {
+        let (reading, source) = (self.reading(table)?, &self.worker.source);
+        for asked in [asked, &[]] {
+            match reading.rows(source, after.clone(), ROWS, asked).await {
+                Ok((rows, end)) => return Ok((rows, Vec::new(), end)),
+                Err(error) if error.next_step() == NextStep::Park => {
+                    source.rollback().await.doing("rolling back on the source")?;
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => Err(error),
         }
+        let (ids, end) = reading.keys(source, after, ROWS).await?;
+        Ok((Vec::new(), ids, end))
     }
 
     /// Those of the rows whose bill is not known to amount to what the posting function says.
@@ -278,6 +290,17 @@ impl Reconciliation {
             self.look_at(table, orphans).await?;
             self.beat().await?;
         }
+    }
+}
+
+/// Keeps what the rows say that is against the clinic's rules.
+fn note_warnings(table: &mut Table, rows: &[RowRead], asked: &[RowRule]) {
+    for (at, rule) in asked.iter().enumerate() {
+        let kept = table.warnings.iter().filter(|warning| warning.kind == rule.kind).count();
+        let against = rows.iter().filter_map(|row| Some((&row.reference_id, row.against.get(at)?.as_ref()?)));
+        let warnings: Vec<Finding> =
+            against.take(WARNINGS_MAX - kept).map(|(id, day)| warning(rule.kind, table, id, day)).collect();
+        table.warnings.extend(warnings);
     }
 }
 

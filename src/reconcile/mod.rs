@@ -32,6 +32,7 @@ use std::time::{Duration, Instant};
 
 use self::findings::{Finding, FoundBy, Kind, keep, resolve};
 use self::recheck::{BILLS_MAX, Looked};
+use self::totals::Totals;
 use crate::connecting::{Both, connect_both};
 use crate::database::{Parameters, Session, Side, connect_as_consumer};
 use crate::error::{Doing, Error, Result};
@@ -94,6 +95,15 @@ pub(crate) struct Reconciliation {
     beaten: Instant,
     findings: Vec<Finding>,
     repairs: i64,
+}
+
+/// What the ledger says of a table, each from a scan of its own.
+struct LedgerScan {
+    totals: Totals,
+    /// What is against the clinic's rules.
+    warnings: Vec<Finding>,
+    /// Whether status and journal agree in their sums.
+    status_agrees: bool,
 }
 
 /// Runs once, whatever else is under way: runs do not get in each other's way.
@@ -210,7 +220,8 @@ impl Reconciliation {
         table.how = "digests";
         if self.options.only_repaired {
             table.not_proven = Some("only bills with a finding were looked at".into());
-            self.look_at_status(table).await?;
+            let agrees = self.status_agrees(table).await?;
+            self.look_at_status(table, agrees).await?;
             return self.look_at_open_findings(table).await;
         }
         let every_row = self.options.full || self.options.site.is_some();
@@ -222,13 +233,36 @@ impl Reconciliation {
             }
             self.look_for_orphans(table).await?;
         }
-        if self.options.full {
-            self.compare_totals(table).await?;
-            self.look_at_rules_of_the_clinic(table).await?;
-        }
-        self.look_at_status(table).await?;
+        let agrees = if self.options.full {
+            let excluded = self.not_current(table).await?;
+            let plain = self.plain_rules(table);
+            let rules = plain.as_deref().unwrap_or_default();
+            // The ledger is asked for all that takes a scan of it while the source adds up its rows.
+            let (totals, scan) =
+                tokio::join!(self.source_totals(table, rules, &excluded), self.scan_ledger(table, &excluded));
+            let LedgerScan { totals: journal, warnings, status_agrees } = scan?;
+            match &plain {
+                Ok(rules) => self.compare_totals(table, rules, &excluded, totals, journal).await?,
+                Err(why) => table.not_proven = Some(format!("its rule cannot be written as plain SQL: {why}")),
+            }
+            table.warnings.extend(warnings);
+            self.keep_warnings(table).await?;
+            status_agrees
+        } else {
+            self.status_agrees(table).await?
+        };
+        self.look_at_status(table, agrees).await?;
         self.look_at_odd_bills(table).await?;
         self.never_posted(table).await
+    }
+
+    /// What the full pass asks the ledger for besides, statement after statement.
+    async fn scan_ledger(&self, table: &Table, excluded: &[String]) -> Result<LedgerScan> {
+        Ok(LedgerScan {
+            totals: self.ledger_totals(table, excluded).await?,
+            warnings: self.warnings_of_the_ledger(table).await?,
+            status_agrees: self.status_agrees(table).await?,
+        })
     }
 
     /// Looks at candidates under their locks, keeps what differs, and has it synchronised.

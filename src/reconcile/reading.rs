@@ -4,6 +4,7 @@
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use super::clinic::RowRule;
 use crate::capture::{Table, read_expression};
 use crate::database::Session;
 use crate::error::{Doing, Result};
@@ -23,6 +24,8 @@ pub(super) struct RowRead {
     /// Whether it may be in scope, by its dates.
     pub is_in_scope: bool,
     pub values: Vec<Option<String>>,
+    /// Where it is against one of the rules asked for: its day.
+    pub against: Vec<Option<String>>,
 }
 
 /// What a table is read by.
@@ -135,8 +138,14 @@ impl Reading<'_> {
         Ok(row.map(|row| row.get(0)))
     }
 
-    /// The next rows after a place, as the posting function takes them. Returns where they end.
-    pub async fn rows(&self, source: &Session, after: Place, limit: i64) -> Result<(Vec<RowRead>, Place)> {
+    /// The next rows after a place, as the posting function takes them, and what they say to the clinic's rules. Returns where they end.
+    pub async fn rows(
+        &self,
+        source: &Session,
+        after: Place,
+        limit: i64,
+        asked: &[RowRule],
+    ) -> Result<(Vec<RowRead>, Place)> {
         let Reading { table, rules, time_zone } = self;
         let order = table.order()?;
         let go_live = table.go_live();
@@ -144,8 +153,9 @@ impl Reading<'_> {
             after.as_ref().map_or(String::new(), |_| format!("WHERE ({order}) > ({})", table.place_parameters(4)));
         let columns: String =
             rules.columns().iter().map(|column| format!(", {}", read_expression(column, "$2"))).collect();
+        let against: String = asked.iter().map(|rule| format!(", {}", rule.day_where_against)).collect();
         let statement = format!(
-            "SELECT {id}, {digest}, {scope}{columns} FROM {name} AS bill {beyond} ORDER BY {order} LIMIT $3",
+            "SELECT {id}, {digest}, {scope}{columns}{against} FROM {name} AS bill {beyond} ORDER BY {order} LIMIT $3",
             id = table.key_expression,
             digest = table.digest_expression(rules),
             scope = table.scope_expression(rules, time_zone, 1),
@@ -158,9 +168,11 @@ impl Reading<'_> {
         let rows = source.query(&statement, &parameters).await.doing("reading rows")?;
         source.commit().await.doing("ending to read")?;
         let row = |row: &Row| {
-            let values = (3..3 + rules.columns().len()).map(|at| row.get(at)).collect();
+            let last = 3 + rules.columns().len();
+            let texts = |from: usize, to: usize| (from..to).map(|at| row.get(at)).collect();
             let reference_id = row.get::<_, Option<String>>(0)?;
-            Some(RowRead { reference_id, digest: row.get(1), is_in_scope: row.get(2), values })
+            let (values, against) = (texts(3, last), texts(last, last + asked.len()));
+            Some(RowRead { reference_id, digest: row.get(1), is_in_scope: row.get(2), values, against })
         };
         let is_full = rows.len() as i64 == limit;
         let rows: Vec<RowRead> = rows.iter().filter_map(row).collect();

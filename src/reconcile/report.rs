@@ -42,6 +42,12 @@ pub struct Table {
     pub(super) kept: u64,
     #[serde(skip)]
     pub(super) looked_at: HashSet<String>,
+    /// What its rows say that is against the clinic's rules.
+    #[serde(skip)]
+    pub(super) warnings: Vec<Finding>,
+    /// Whether some rows could not be asked, or not all that they said is kept.
+    #[serde(skip)]
+    pub(super) has_unasked_rows: bool,
 }
 
 impl Table {

@@ -8,15 +8,20 @@ use crate::ledger::Scope;
 use crate::sql::reconcile as sql;
 
 impl Reconciliation {
-    /// Four sums in one statement; only where they disagree the bills are looked for. The status of such a bill is taken from the journal
-    /// again, and the bill enqueued: what was added is reversed, what was deleted is posted anew.
-    pub(super) async fn look_at_status(&mut self, table: &mut Table) -> Result<()> {
+    /// Whether status and journal agree: four sums in one statement.
+    pub(super) async fn status_agrees(&self, table: &Table) -> Result<bool> {
         let Scope { book, source, reference_type } = self.scope(table);
         let parameters: Parameters<'_> = &[&book, &source, &reference_type];
         let sums = self.scans.query_one(sql::STATUS_SUMS, parameters).await.doing("comparing status and journal")?;
+        Ok(sums.get("agree"))
+    }
+
+    /// Only where the sums disagree the bills are looked for. The status of such a bill is taken from the journal again, and the bill
+    /// enqueued: what was added is reversed, what was deleted is posted anew.
+    pub(super) async fn look_at_status(&mut self, table: &mut Table, agrees: bool) -> Result<()> {
         self.beat().await?;
         let mut is_all_of_it = true;
-        if !sums.get::<_, bool>("agree") {
+        if !agrees {
             let most = FINDINGS_MAX as i64;
             let Scope { book, source, reference_type } = self.scope(table);
             let parameters: Parameters<'_> = &[&book, &source, &reference_type, &most];

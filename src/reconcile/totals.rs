@@ -21,7 +21,7 @@ use crate::sql::reconcile as sql;
 type Cell = (String, String, String);
 
 /// Bills, counted where their first line is; and debit minus credit. `None`: it holds something that nobody can add up.
-type Totals = BTreeMap<Cell, (i64, Option<Decimal>)>;
+pub(super) type Totals = BTreeMap<Cell, (i64, Option<Decimal>)>;
 
 /// One bill's amounts.
 type Amounts = BTreeMap<Cell, Option<Decimal>>;
@@ -40,26 +40,23 @@ enum Rows<'a> {
 }
 
 impl Reconciliation {
-    /// Totals both sides, and looks at the bills of each site and day that differ.
-    pub(super) async fn compare_totals(&mut self, table: &mut Table) -> Result<()> {
-        let rules = match self.plain_rules(table) {
-            Ok(rules) => rules,
-            Err(why) => {
-                table.not_proven = Some(format!("its rule cannot be written as plain SQL: {why}"));
-                return Ok(());
-            }
-        };
-        let excluded = self.not_current(table).await?;
-        let (bills, journal) =
-            tokio::join!(self.source_totals(table, &rules, &excluded), self.ledger_totals(table, &excluded));
-        let (bills, journal) = match (bills, journal?) {
+    /// Looks at the bills of each site and day whose totals differ.
+    pub(super) async fn compare_totals(
+        &mut self,
+        table: &mut Table,
+        rules: &[PlainRule],
+        excluded: &[String],
+        bills: Result<Totals>,
+        journal: Totals,
+    ) -> Result<()> {
+        let bills = match bills {
             // A value of one row that SQL cannot work with.
-            (Err(error), _) if error.next_step() == NextStep::Park => {
+            Err(error) if error.next_step() == NextStep::Park => {
                 self.worker.rollback().await?;
                 table.not_proven = Some(format!("its totals cannot be taken in plain SQL: {error}"));
                 return Ok(());
             }
-            (bills, journal) => (bills?, journal),
+            bills => bills?,
         };
         self.beat().await?;
         let cells: BTreeSet<&Cell> = bills.keys().chain(journal.keys()).collect();
@@ -75,7 +72,7 @@ impl Reconciliation {
         }
         let days: Vec<String> = days.into_iter().collect();
         for days in days.chunks(31) {
-            self.compare_bills_of(table, &rules, days, &excluded).await?;
+            self.compare_bills_of(table, rules, days, excluded).await?;
             self.beat().await?;
         }
         self.resolve_totals(table).await
@@ -98,13 +95,18 @@ impl Reconciliation {
         rules.versions().iter().map(|rule| plain_rule(&rule.definition, of)).collect()
     }
 
-    async fn not_current(&self, table: &Table) -> Result<Vec<String>> {
+    pub(super) async fn not_current(&self, table: &Table) -> Result<Vec<String>> {
         let Scope { book, source, reference_type } = self.scope(table);
         let rows = self.scans.query(sql::NOT_CURRENT_BILLS, &[&book, &source, &reference_type]).await;
         Ok(rows.doing("reading which bills are parked")?.iter().map(|row| row.get(0)).collect())
     }
 
-    async fn source_totals(&self, table: &Table, rules: &[PlainRule], excluded: &[String]) -> Result<Totals> {
+    pub(super) async fn source_totals(
+        &self,
+        table: &Table,
+        rules: &[PlainRule],
+        excluded: &[String],
+    ) -> Result<Totals> {
         let reading = self.reading(table)?;
         let mut totals = Totals::new();
         for (at, rule) in rules.iter().enumerate() {
@@ -129,7 +131,7 @@ impl Reconciliation {
         Ok(totals)
     }
 
-    async fn ledger_totals(&self, table: &Table, excluded: &[String]) -> Result<Totals> {
+    pub(super) async fn ledger_totals(&self, table: &Table, excluded: &[String]) -> Result<Totals> {
         let Scope { book, source, reference_type } = self.scope(table);
         let parameters: Parameters<'_> = &[&book, &source, &reference_type, &excluded];
         let rows = self.scans.query(sql::LEDGER_TOTALS, parameters).await.doing("totalling the journal")?;
