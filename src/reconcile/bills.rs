@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::clinic::{RowRule, warning};
 use super::findings::Finding;
-use super::reading::{Place, Reading, RowRead};
+use super::reading::{Opened, Place, Reading, RowRead};
 use super::{Reconciliation, Table, WARNINGS_MAX};
 use crate::database::Parameters;
 use crate::error::{Doing, Error, NextStep, Result};
@@ -31,29 +31,32 @@ const ROWS: i64 = 5_000;
 /// Bills of the ledger that are read at a time.
 const PAGE: i64 = 10_000;
 
-/// What a bucket holds: rows, and the sum of their digests.
-type Sums = HashMap<i64, (i64, i128)>;
+/// What a bucket holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Bucket {
+    rows: i64,
+    /// Sum of the digests of rows.
+    digests: i128,
+    /// Sum of what the rows amount to: of their fingerprints, each mixed with the row's digest, so that none can change places.
+    amounts: i128,
+}
+
+type Sums = HashMap<i64, Bucket>;
 
 impl Reconciliation {
     /// Compares digests by buckets, and looks at what differs. Returns whether too much did, so that each row has to be looked at.
     pub(super) async fn compare_digests(&mut self, table: &mut Table) -> Result<bool> {
-        let buckets = (table.rows / BUCKET_ROWS).clamp(BUCKETS_MIN, BUCKETS_MAX);
-        let buckets = (buckets as u64).next_power_of_two() as i64;
+        let buckets = buckets_of(table);
         let (source, ledger) = tokio::join!(self.source_sums(table, buckets), self.ledger_sums(table, buckets));
         let (source, ledger) = (source?, ledger?);
-        table.bills = source.values().map(|(rows, _)| rows).sum();
+        table.bills = source.values().map(|bucket| bucket.rows).sum();
         let mut differing: Vec<i64> = Vec::new();
         let mut rows = 0;
         for bucket in source.keys().chain(ledger.keys().filter(|bucket| !source.contains_key(bucket))) {
-            if source.get(bucket) != ledger.get(bucket) {
+            let [ours, theirs] = [&source, &ledger].map(|sums| sums.get(bucket).copied().unwrap_or_default());
+            if (ours.rows, ours.digests) != (theirs.rows, theirs.digests) {
                 differing.push(*bucket);
-                rows += [&source, &ledger]
-                    .iter()
-                    .filter_map(|sums| sums.get(bucket))
-                    .map(|(rows, _)| rows)
-                    .max()
-                    .copied()
-                    .unwrap_or(0);
+                rows += ours.rows.max(theirs.rows);
             }
         }
         self.beat().await?;
@@ -81,9 +84,9 @@ impl Reconciliation {
         loop {
             let (stretch, end) = reading.bucket_sums(&self.worker.source, after, buckets).await?;
             for (bucket, rows, digests) in stretch {
-                let (all, sum) = sums.entry(bucket).or_default();
-                *all += rows;
-                *sum += digests;
+                let sum = sums.entry(bucket).or_default();
+                sum.rows += rows;
+                sum.digests += digests;
             }
             if end.is_none() {
                 return Ok(sums);
@@ -96,9 +99,10 @@ impl Reconciliation {
         let Scope { book, source, reference_type } = self.scope(table);
         let parameters: Parameters<'_> = &[&book, &source, &reference_type, &(buckets - 1)];
         let rows = self.scans.query(sql::BUCKET_SUMS, parameters).await.doing("adding up digests of bills")?;
-        let sum =
-            |row: &tokio_postgres::Row| (row.get(0), (row.get(1), row.get::<_, &str>(2).parse().unwrap_or_default()));
-        Ok(rows.iter().map(sum).collect())
+        let sum = |row: &tokio_postgres::Row, at: usize| row.get::<_, &str>(at).parse().unwrap_or_default();
+        let bucket =
+            |row: &tokio_postgres::Row| Bucket { rows: row.get(1), digests: sum(row, 2), amounts: sum(row, 3) };
+        Ok(rows.iter().map(|row| (row.get(0), bucket(row))).collect())
     }
 
     /// The bills of these buckets whose digests differ, or that one side alone has.
@@ -129,43 +133,71 @@ impl Reconciliation {
         Ok(candidates.into_iter().collect())
     }
 
-    /// Takes each row through the posting function, and looks at the bills that amount to something else than that. Returns whether the
-    /// digests of all rows add up to those of all bills, so that there is no bill without its row either.
+    /// Takes each row through the posting function, and adds up by buckets what the rows amount to beside what the ledger was last told;
+    /// where that differs, looks at the bills. Returns whether the digests of all rows add up to those of all bills, so that there is no bill
+    /// without its row either.
     pub(super) async fn judge_every_row(&mut self, table: &mut Table) -> Result<bool> {
         let book = ledger::lock_book(&self.worker.ledger, &self.worker.book).await?;
         table.how = "every row";
-        let (mut bills, mut digests): (i64, i128) = (0, 0);
-        let mut after: Place = None;
+        let mask = buckets_of(table) - 1;
+        let mut sums = Sums::new();
         let asked = if self.options.full { self.rules_about_rows(table).await? } else { Vec::new() };
-        let (mut rows, mut unread, mut end) = self.next_rows(table, after.take(), &asked).await?;
+        let mut read = self.next_rows(table, None, &asked, None).await?;
         loop {
+            let RowsRead { rows, unread, end } = read;
             table.has_unasked_rows |= !unread.is_empty() || rows.iter().any(|row| row.against.len() < asked.len());
             note_warnings(table, &rows, &asked);
-            for row in rows.iter().filter(|row| row.is_in_scope) {
-                bills += 1;
-                digests += i128::from(row.digest);
-            }
             self.look_at(table, unread).await?;
-            // The next rows are read while these are judged.
             let reading = self.reading(table)?;
-            let next = async {
-                match &end {
-                    None => Ok((Vec::new(), Vec::new(), None)),
-                    Some(_) => self.next_rows(table, end.clone(), &asked).await,
-                }
-            };
-            let (candidates, next) = tokio::join!(self.judge_rows(table, &reading, &book, rows), next);
-            let candidates = candidates?;
-            self.look_at(table, candidates).await?;
+            let circumstances = self.circumstances(&reading, &book);
+            // The next rows are on their way while these are judged.
+            let (next, ()) = tokio::join!(
+                async {
+                    match &end {
+                        None => Ok(RowsRead::default()),
+                        Some(_) => self.next_rows(table, end.clone(), &asked, None).await,
+                    }
+                },
+                async { add_up(&rows, reading.rules, circumstances, mask, &mut sums) }
+            );
+            read = next?;
+            self.beat().await?;
             if end.is_none() {
                 break;
             }
-            (rows, unread, end) = next?;
-            self.beat().await?;
         }
-        table.bills = bills;
-        let all = self.ledger_sums(table, 1).await?;
-        Ok(all.get(&0).copied().unwrap_or_default() == (bills, digests))
+        table.bills = sums.values().map(|bucket| bucket.rows).sum();
+        let ledger = self.ledger_sums(table, mask + 1).await?;
+        let buckets = sums.keys().chain(ledger.keys().filter(|bucket| !sums.contains_key(bucket)));
+        let differing: Vec<i64> = buckets.filter(|bucket| sums.get(bucket) != ledger.get(bucket)).copied().collect();
+        if !differing.is_empty() {
+            self.judge_buckets(table, &book, mask, &differing).await?;
+        }
+        let of_all = |sums: &Sums| {
+            sums.values().fold((0, 0), |(rows, digests), bucket| (rows + bucket.rows, digests + bucket.digests))
+        };
+        Ok(of_all(&sums) == of_all(&ledger))
+    }
+
+    /// Takes the rows of some buckets through the posting function once more, and looks at those bills that amount to something else.
+    async fn judge_buckets(&mut self, table: &mut Table, book: &Book, mask: i64, buckets: &[i64]) -> Result<()> {
+        let mut after: Place = None;
+        loop {
+            let RowsRead { rows, unread, end } =
+                self.next_rows(table, after.take(), &[], Some(Opened { mask, buckets })).await?;
+            self.look_at(table, unread).await?;
+            let candidates = self.judge_rows(table, &self.reading(table)?, book, rows).await?;
+            self.look_at(table, candidates).await?;
+            self.beat().await?;
+            if end.is_none() {
+                return Ok(());
+            }
+            after = end;
+        }
+    }
+
+    fn circumstances(&self, reading: &Reading<'_>, book: &Book) -> Circumstances<'_> {
+        Circumstances { minor_unit: book.minor_unit, site: &self.worker.source_name, go_live: reading.table.go_live() }
     }
 
     /// The next rows, asked what the clinic's rules ask. Where a value of one cannot be read, such as a date that no time zone can move, they
@@ -175,19 +207,20 @@ impl Reconciliation {
         table: &Table,
         after: Place,
         asked: &[RowRule],
-    ) -> Result<(Vec<RowRead>, Vec<String>, Place)> {
+        opened: Option<Opened<'_>>,
+    ) -> Result<RowsRead> {
         let (reading, source) = (self.reading(table)?, &self.worker.source);
         for asked in [asked, &[]] {
-            match reading.rows(source, after.clone(), ROWS, asked).await {
-                Ok((rows, end)) => return Ok((rows, Vec::new(), end)),
+            match reading.rows(source, after.clone(), ROWS, asked, opened).await {
+                Ok((rows, end)) => return Ok(RowsRead { rows, end, ..RowsRead::default() }),
                 Err(error) if error.next_step() == NextStep::Park => {
                     source.rollback().await.doing("rolling back on the source")?;
                 }
                 Err(error) => return Err(error),
             }
         }
-        let (ids, end) = reading.keys(source, after, ROWS).await?;
-        Ok((Vec::new(), ids, end))
+        let (unread, end) = reading.keys(source, after, ROWS).await?;
+        Ok(RowsRead { unread, end, ..RowsRead::default() })
     }
 
     /// Those of the rows whose bill is not known to amount to what the posting function says.
@@ -208,11 +241,7 @@ impl Reconciliation {
             let judged = Judged { is_current: row.get(1), row_digest: row.get(2), fingerprint: row.get(3) };
             is_known[row.get::<_, i64>(0) as usize - 1] = Some(judged);
         }
-        let circumstances = Circumstances {
-            minor_unit: book.minor_unit,
-            site: &self.worker.source_name,
-            go_live: reading.table.go_live(),
-        };
+        let circumstances = self.circumstances(reading, book);
         let agrees = |row: &RowRead, known: Option<Judged>| {
             let Some(wanted) = amounts_to(reading.rules, circumstances, row) else { return false };
             match known {
@@ -289,6 +318,35 @@ impl Reconciliation {
             };
             self.look_at(table, orphans).await?;
             self.beat().await?;
+        }
+    }
+}
+
+/// Rows as they were read.
+#[derive(Default)]
+struct RowsRead {
+    rows: Vec<RowRead>,
+    /// The keys of rows among which one could not be read.
+    unread: Vec<String>,
+    end: Place,
+}
+
+fn buckets_of(table: &Table) -> i64 {
+    let buckets = (table.rows / BUCKET_ROWS).clamp(BUCKETS_MIN, BUCKETS_MAX);
+    (buckets as u64).next_power_of_two() as i64
+}
+
+/// Adds up what rows amount to. One that cannot be posted amounts to nothing, as a bill that is parked.
+fn add_up(rows: &[RowRead], rules: &RuleSet, circumstances: Circumstances<'_>, mask: i64, sums: &mut Sums) {
+    for row in rows {
+        let wanted = amounts_to(rules, circumstances, row);
+        let is_counted = wanted.as_ref().map_or(row.is_in_scope, |wanted| !wanted.is_out_of_scope);
+        if is_counted {
+            let bucket = sums.entry(row.digest & mask).or_default();
+            bucket.rows += 1;
+            bucket.digests += i128::from(row.digest);
+            let fingerprint = wanted.and_then(|wanted| wanted.fingerprint);
+            bucket.amounts += fingerprint.map_or(0, |fingerprint| i128::from(fingerprint ^ row.digest));
         }
     }
 }

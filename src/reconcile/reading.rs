@@ -28,6 +28,14 @@ pub(super) struct RowRead {
     pub against: Vec<Option<String>>,
 }
 
+/// Some buckets of the rows' digests.
+#[derive(Clone, Copy)]
+pub(super) struct Opened<'a> {
+    /// The number of buckets, a power of two, less one.
+    pub mask: i64,
+    pub buckets: &'a [i64],
+}
+
 /// What a table is read by.
 #[derive(Clone, Copy)]
 pub(super) struct Reading<'a> {
@@ -138,31 +146,43 @@ impl Reading<'_> {
         Ok(row.map(|row| row.get(0)))
     }
 
-    /// The next rows after a place, as the posting function takes them, and what they say to the clinic's rules. Returns where they end.
+    /// The next rows after a place, of these buckets or of all, as the posting function takes them, and what they say to the clinic's rules.
+    /// Returns where they end.
     pub async fn rows(
         &self,
         source: &Session,
         after: Place,
         limit: i64,
         asked: &[RowRule],
+        opened: Option<Opened<'_>>,
     ) -> Result<(Vec<RowRead>, Place)> {
         let Reading { table, rules, time_zone } = self;
         let order = table.order()?;
         let go_live = table.go_live();
-        let beyond =
-            after.as_ref().map_or(String::new(), |_| format!("WHERE ({order}) > ({})", table.place_parameters(4)));
+        let digest = table.digest_expression(rules);
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&go_live, time_zone, &limit];
+        let mut conditions = Vec::new();
+        if let Some(Opened { mask, buckets }) = &opened {
+            conditions.push(format!("{digest} & $4 = ANY ($5::bigint[])"));
+            parameters.extend([mask as &(dyn ToSql + Sync), buckets]);
+        }
+        if let Some(after) = &after {
+            conditions.push(format!("({order}) > ({})", table.place_parameters(parameters.len() + 1)));
+            parameters.extend(after.iter().map(|part| part as &(dyn ToSql + Sync)));
+        }
+        let conditions = match conditions.is_empty() {
+            true => String::new(),
+            false => format!("WHERE {}", conditions.join(" AND ")),
+        };
         let columns: String =
             rules.columns().iter().map(|column| format!(", {}", read_expression(column, "$2"))).collect();
         let against: String = asked.iter().map(|rule| format!(", {}", rule.day_where_against)).collect();
         let statement = format!(
-            "SELECT {id}, {digest}, {scope}{columns}{against} FROM {name} AS bill {beyond} ORDER BY {order} LIMIT $3",
+            "SELECT {id}, {digest}, {scope}{columns}{against} FROM {name} AS bill {conditions} ORDER BY {order} LIMIT $3",
             id = table.key_expression,
-            digest = table.digest_expression(rules),
             scope = table.scope_expression(rules, time_zone, 1),
             name = table.qualified_name,
         );
-        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&go_live, time_zone, &limit];
-        parameters.extend(after.iter().flatten().map(|part| part as &(dyn ToSql + Sync)));
         source.begin().await.doing("beginning to read")?;
         table.hold_still(source).await?;
         let rows = source.query(&statement, &parameters).await.doing("reading rows")?;
