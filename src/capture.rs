@@ -32,7 +32,7 @@ pub struct Table {
     pub(crate) key_expression: String,
     /// The columns of the unique index by which the table is read in key order.
     pub(crate) order_columns: Vec<String>,
-    /// Go-live date and policy on delete as the database spells them, for comparison.
+    /// Go-live date, policy on delete, when it was attached, and mode of capture, as the database spells them, for comparison.
     pub(crate) policies: Vec<Option<String>>,
 }
 
@@ -68,6 +68,8 @@ pub struct Found {
     pub was_deleted: bool,
     /// Whether a TRUNCATE of the table is still queued.
     pub truncate_waits: bool,
+    /// Whether every event of the bill or its table that the read saw comes from the stream of changes.
+    pub is_told_by_stream_alone: bool,
     /// Of the row's key and mapped columns: [`Table::digest_expression`]; `None` where no row has this key.
     pub row_digest: Option<i64>,
     /// Whether two rows have this key.
@@ -228,6 +230,11 @@ impl Table {
         source.forget(&format!("SELECT FROM {} WHERE false", self.qualified_name));
     }
 
+    /// Whether it is captured both by trigger and from the WAL.
+    pub fn is_cross_checked(&self) -> bool {
+        self.policies.get(3).and_then(Option::as_deref) == Some("both")
+    }
+
     /// Bills from before this day are out of scope.
     pub fn go_live(&self) -> Option<chrono::NaiveDate> {
         self.policies.first()?.as_ref()?.parse().ok()
@@ -269,7 +276,7 @@ impl Table {
         let names: String = parts.map(|part| format!(", part_{part}")).collect();
         let statement = format!(
             "SELECT k.position, bill.{first} IS NOT NULL, 0::bigint, 'synchronise', 'repair', '0', clock_timestamp(), \
-             timezone($2, clock_timestamp())::date, '', '', false, false, \
+             timezone($2, clock_timestamp())::date, '', '', false, false, false, \
              CASE WHEN bill.{first} IS NOT NULL THEN {digest} END{columns}, \
              EXISTS (SELECT FROM daybook.sync_queue AS q WHERE q.reference_type = $1 AND q.reference_id = k.reference_id), \
              EXISTS (SELECT FROM daybook.sync_queue AS q WHERE q.reference_type = $1 AND q.reference_id IS NULL) \
@@ -320,16 +327,22 @@ const LATEST_EVENT: &str = "(SELECT * FROM daybook.sync_queue AS q WHERE q.refer
     ORDER BY q.seq DESC LIMIT 1)";
 
 /// The cause; whether the application itself said last that the bill is gone, however many of our own events follow; and whether a
-/// TRUNCATE of the table waits to be told to its bills, so that a row may be gone by it although the bill's event is older.
+/// TRUNCATE of the table waits to be told to its bills, so that a row may be gone by it although the bill's event is older; and whether
+/// nothing speaks of the bill but changes that the stream found.
 const CAUSE_COLUMNS: &str = "e.seq, e.operation, e.origin, e.xid::text, e.enqueued_at, \
     timezone($2, e.enqueued_at)::date, e.session_user_name, e.application_name, \
     CASE WHEN e.operation IN ('truncate', 'synchronise', 'resolve') \
          THEN coalesce((SELECT w.operation = 'delete' FROM daybook.sync_queue AS w \
-                        WHERE w.reference_type = $1 AND w.reference_id = k.reference_id AND w.origin = 'trigger' \
+                        WHERE w.reference_type = $1 AND w.reference_id = k.reference_id AND w.origin IN ('trigger', 'wal') \
                         ORDER BY w.seq DESC LIMIT 1), false) \
          ELSE e.operation = 'delete' END, \
     EXISTS (SELECT FROM daybook.sync_queue AS t \
-            WHERE t.reference_type = $1 AND t.reference_id IS NULL AND t.operation = 'truncate')";
+            WHERE t.reference_type = $1 AND t.reference_id IS NULL AND t.operation = 'truncate'), \
+    CASE WHEN e.origin = 'wal' AND e.operation IN ('insert', 'update', 'delete') \
+         THEN NOT EXISTS (SELECT FROM daybook.sync_queue AS o WHERE o.reference_type = $1 AND o.reference_id = k.reference_id \
+                            AND (o.origin <> 'wal' OR o.operation NOT IN ('insert', 'update', 'delete'))) \
+              AND NOT EXISTS (SELECT FROM daybook.sync_queue AS o WHERE o.reference_type = $1 AND o.reference_id IS NULL) \
+         ELSE false END";
 
 /// Puts the rows of a read into the places that they name, counted from 1.
 fn places(rows: Vec<Row>, places: usize, columns: usize) -> Result<Vec<Found>> {
@@ -346,7 +359,7 @@ fn places(rows: Vec<Row>, places: usize, columns: usize) -> Result<Vec<Found>> {
 }
 
 /// The place of the first mapped column in what a read gives.
-const FIRST_COLUMN: usize = 13;
+const FIRST_COLUMN: usize = 14;
 
 fn found_of(row: &Row, columns: usize) -> Found {
     let values = || (FIRST_COLUMN..FIRST_COLUMN + columns).map(|at| row.get(at)).collect();
@@ -364,7 +377,8 @@ fn found_of(row: &Row, columns: usize) -> Found {
         },
         was_deleted: row.get(10),
         truncate_waits: row.get(11),
-        row_digest: row.get(12),
+        is_told_by_stream_alone: row.get(12),
+        row_digest: row.get(13),
         ambiguous: false,
         has_null_key: false,
     }

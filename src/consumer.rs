@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::attempts::{Step, raise_table_alert, step};
@@ -20,6 +20,8 @@ use crate::options::Databases;
 use crate::queue::Claim;
 use crate::settings::Settings;
 use crate::sql;
+use crate::stream::pgoutput::Lsn;
+use crate::stream::{self, Stream};
 use crate::synchronise::Worker;
 
 /// How often settings are read again, and a sign of life is given.
@@ -47,11 +49,14 @@ struct Shared {
     options: Databases,
     stop: watch::Receiver<bool>,
     events: Arc<AtomicU64>,
+    /// Rung by the stream of changes when there is work; where there is no stream, workers look by themselves.
+    wake: Arc<Notify>,
 }
 
 impl Clone for Shared {
     fn clone(&self) -> Self {
-        Shared { options: self.options.clone(), stop: self.stop.clone(), events: self.events.clone() }
+        let Shared { options, stop, events, wake } = self;
+        Shared { options: options.clone(), stop: stop.clone(), events: events.clone(), wake: wake.clone() }
     }
 }
 
@@ -87,11 +92,13 @@ async fn run_once(options: Databases, mut shutdown: Pin<&mut impl Future<Output 
     };
     housekeeper.reconcile_by_schedule();
     tracing::info!(workers, "posting, until a signal");
+    crew.stream_if_wanted(&housekeeper).await?;
     loop {
         tokio::select! {
             () = shutdown.as_mut() => break,
             () = tokio::time::sleep(HOUSEKEEPING_INTERVAL) => {
                 crew.replace_the_fallen(&housekeeper).await;
+                crew.stream_if_wanted(&housekeeper).await?;
                 housekeeper.keep_house(crew.finished()).await?;
             }
         }
@@ -114,13 +121,18 @@ pub async fn drain(options: Databases, timeout: Duration) -> Result<Drained> {
     if housekeeper.posting_is_paused().await? {
         tracing::warn!("posting is paused, so that nothing will be finished: `daybook resume`");
     }
+    // What is in the WAL by now is to be posted, too.
+    let position = match crew.stream_if_wanted(&housekeeper).await? {
+        true => Some(stream::ask(&housekeeper.session).await?),
+        false => None,
+    };
     let ended = loop {
         if Instant::now() >= next_housekeeping {
             crew.replace_the_fallen(&housekeeper).await;
             housekeeper.keep_house(crew.finished()).await?;
             next_housekeeping = Instant::now() + HOUSEKEEPING_INTERVAL;
         }
-        match housekeeper.queue_is_empty().await {
+        match is_done(&housekeeper, position).await {
             Ok(true) => break Ok(()),
             Ok(false) => {}
             Err(error) => {
@@ -140,13 +152,26 @@ pub async fn drain(options: Databases, timeout: Duration) -> Result<Drained> {
     let count = "SELECT (SELECT count(*) FROM daybook.sync_dead_letter WHERE resolved_at IS NULL),
                         (SELECT count(*) FROM daybook.sync_queue JOIN daybook.sync_source USING (reference_type))";
     let counts = housekeeper.session.query_one(count, &[]).await.doing("counting what is left")?;
-    Ok(Drained { events: finished, parked: counts.get(0), unfinished: if ended.is_ok() { 0 } else { counts.get(1) } })
+    // Where the stream did not get so far, there may be more than the queue knows.
+    let unfinished = if ended.is_ok() { 0 } else { counts.get::<_, i64>(1).max(1) };
+    Ok(Drained { events: finished, parked: counts.get(0), unfinished })
+}
+
+/// Whether the stream, where there is one, has passed the position, and the queue is empty then.
+async fn is_done(housekeeper: &Housekeeper, position: Option<Lsn>) -> Result<bool> {
+    if let Some(position) = position
+        && !stream::has_passed(&housekeeper.session, position).await?
+    {
+        return Ok(false);
+    }
+    housekeeper.queue_is_empty().await
 }
 
 /// The workers of this process.
 struct Crew {
     /// Dropping the crew ends them at once, wherever they are; a crash at any point repeats harmlessly.
     workers: JoinSet<()>,
+    stream: JoinSet<()>,
     shared: Shared,
     stop: watch::Sender<bool>,
     events: Arc<AtomicU64>,
@@ -158,12 +183,12 @@ impl Crew {
         let housekeeper = Housekeeper::new(options.clone(), connect_both(&options).await?);
         let (stop, stopped) = watch::channel(false);
         let events = Arc::new(AtomicU64::new(0));
-        let shared = Shared { options, stop: stopped, events: events.clone() };
+        let shared = Shared { options, stop: stopped, events: events.clone(), wake: Arc::default() };
         let mut workers = JoinSet::new();
         for index in 0..shared.options.workers.max(1) {
             workers.spawn(work(shared.clone(), index));
         }
-        Ok((Crew { workers, shared, stop, events }, housekeeper))
+        Ok((Crew { workers, stream: JoinSet::new(), shared, stop, events }, housekeeper))
     }
 
     /// A worker that ended by itself has met a bug of ours: another takes its place, and somebody is told.
@@ -178,6 +203,17 @@ impl Crew {
         }
     }
 
+    /// Streams changes where a table is captured from the WAL. Returns whether one is.
+    async fn stream_if_wanted(&mut self, housekeeper: &Housekeeper) -> Result<bool> {
+        while self.stream.try_join_next().is_some() {}
+        let is_wanted = housekeeper.stream_is_wanted().await?;
+        if is_wanted && self.stream.is_empty() {
+            let Shared { options, stop, wake, .. } = self.shared.clone();
+            self.stream.spawn(Stream::new(options, stop, wake).run());
+        }
+        Ok(is_wanted)
+    }
+
     /// How many events were finished so far.
     fn finished(&self) -> u64 {
         self.events.load(Ordering::Relaxed)
@@ -186,6 +222,7 @@ impl Crew {
     /// Lets each worker finish its batch; returns how many events were finished in all.
     async fn finish(mut self) -> u64 {
         let _ = self.stop.send(true);
+        while self.stream.join_next().await.is_some() {}
         while let Some(ended) = self.workers.join_next().await {
             if let Err(error) = ended {
                 tracing::error!("a worker ended by itself: {error}");
@@ -265,8 +302,13 @@ async fn consume(shared: &mut Shared, mut worker: Worker, mut settings: Settings
         if events > 0 {
             sleep = POLL_INTERVAL_MIN;
         } else {
-            let _ = tokio::time::timeout(sleep, shared.stop.wait_for(|stop| *stop)).await;
-            sleep = (sleep * 2).min(Duration::from_millis(settings.poll_interval_ms_max));
+            let wake = shared.wake.clone();
+            sleep = tokio::select! {
+                // It may ring before what it rings for is seen.
+                () = wake.notified() => POLL_INTERVAL_MIN,
+                _ = shared.stop.wait_for(|stop| *stop) => sleep,
+                () = tokio::time::sleep(sleep) => (sleep * 2).min(Duration::from_millis(settings.poll_interval_ms_max)),
+            };
         }
     }
     Ok(())

@@ -15,6 +15,9 @@ pub const ALL: [&str; 7] = [
 /// The points of sealing.
 pub const SEALING: [&str; 2] = ["before_block_commit", "after_block_commit"];
 
+/// The points of the stream of changes.
+pub const STREAM: [&str; 2] = ["before_stream_commit", "after_stream_commit"];
+
 /// Dies here if `DAYBOOK_CRASH_AT` says so: a point, or `point:3` for the third time that it is passed.
 #[cfg(debug_assertions)]
 pub fn crash_point(point: &str) {

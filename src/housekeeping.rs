@@ -109,6 +109,12 @@ impl Housekeeper {
         Ok(self.session.query_one(sql, &[]).await.doing("looking whether posting is paused")?.get(0))
     }
 
+    /// Whether a table is captured from the WAL, or was, so that its slot is still there.
+    pub async fn stream_is_wanted(&self) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT FROM daybook.sync_source WHERE capture_mode <> 'trigger') OR EXISTS (SELECT FROM daybook.wal_progress)";
+        Ok(self.session.query_one(sql, &[]).await.doing("looking whether changes are to be streamed")?.get(0))
+    }
+
     pub async fn queue_is_empty(&self) -> Result<bool> {
         let row = self
             .session
@@ -201,6 +207,13 @@ impl Housekeeper {
         check_schema(Side::Source, &self.session).await?;
         end_unheard_sessions(&self.session).await?;
         self.session.execute(sql::RESOLVE_DIRTY_TABLES, &[]).await.doing("resolving alerts")?;
+        let unpublished = "SELECT daybook.unpublish_unidentified()";
+        for row in self.session.query(unpublished, &[]).await.doing("looking at replica identities")? {
+            tracing::warn!(
+                reference_type = row.get::<_, &str>(0),
+                "captured from the WAL no longer: it lost its replica identity"
+            );
+        }
         self.session.execute(sql::CHANGED_PARTITIONS, &[]).await.doing("looking for partitions")?;
         self.keep_partitions().await?;
         check_schema(Side::Ledger, &self.ledger).await?;

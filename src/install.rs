@@ -41,6 +41,7 @@ const SOURCE_MIGRATIONS: &[SqlFile] = sql_files![
     "source/migrations/V18__reconciliation.sql",
     "source/migrations/V19__cash_closure_time.sql",
     "source/migrations/V20__clinic_rules.sql",
+    "source/migrations/V21__wal_capture.sql",
 ];
 
 const SOURCE_FUNCTIONS: &[SqlFile] = sql_files![
@@ -50,6 +51,7 @@ const SOURCE_FUNCTIONS: &[SqlFile] = sql_files![
     "source/functions/04_write_capture_function.sql",
     "source/functions/05_attach_checks.sql",
     "source/functions/05_code_in_plans.sql",
+    "source/functions/05_publish.sql",
     "source/functions/05_attach.sql",
     "source/functions/06_detach.sql",
     "source/functions/07_suspend.sql",

@@ -35,6 +35,42 @@ pub fn canonical(reference_id: &str) -> String {
     }
 }
 
+/// The reference id of a row whose key columns a server in UTC, with DateStyle ISO, has written as these texts: what `daybook.key_expression`
+/// gives for it. `None` for a text that is no value of its type, or of a type that has no canonical text.
+pub fn of_wire(texts: &[&str], key_types: &[String]) -> Option<String> {
+    if texts.len() != key_types.len() {
+        return None;
+    }
+    let parts: Option<Vec<String>> = texts.iter().zip(key_types).map(|(text, of)| part_of_wire(text, of)).collect();
+    let mut parts = parts?;
+    match parts.len() {
+        1 => parts.pop(),
+        _ => {
+            let quoted: Result<Vec<String>, _> = parts.iter().map(serde_json::to_string).collect();
+            Some(format!("[{}]", quoted.ok()?.join(", ")))
+        }
+    }
+}
+
+fn part_of_wire(text: &str, key_type: &str) -> Option<String> {
+    let part = match key_type {
+        // As trim_scale.
+        "numeric" if text.contains('.') => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+        // As the cast to text, which takes the padding off.
+        "bpchar" | "character" => text.trim_end_matches(' ').to_string(),
+        "timestamp with time zone" => {
+            let (moment, era) = text.strip_suffix(" BC").map_or((text, ""), |moment| (moment, " BC"));
+            match is_infinity(moment) {
+                true => format!("{moment}Z"),
+                false => format!("{}{era}Z", moment.strip_suffix("+00")?.replacen(' ', "T", 1)),
+            }
+        }
+        _ => text.to_string(),
+    };
+    let known = if key_type == "character" { "bpchar" } else { key_type };
+    can_be(&part, known).then_some(part)
+}
+
 /// Whether a part of the composite key is null: the vendor let it be, and no row can be found by it.
 pub fn has_null(reference_id: &str, key_types: &[String]) -> bool {
     key_types.len() > 1

@@ -9,6 +9,7 @@
 //! | room | what it does |
 //! | --- | --- |
 //! | `sql/source`, `triggers/` | capture: the schema `daybook`, the trigger functions, attach and detach (SQL) |
+//! | [`stream`] | capture from the WAL: the slot, pgoutput, transactions into events, what the triggers missed |
 //! | [`queue`] | claims events, acknowledges them with their outcome, puts them back; dead letters |
 //! | [`capture`], [`key`] | what is known of an attached table, and the statement that reads its bills |
 //! | [`posting`] | the pure core: rule and row → desired lines → entries |
@@ -68,6 +69,7 @@ pub mod settings;
 mod spread;
 pub mod sql;
 pub mod status;
+pub mod stream;
 pub mod supervise;
 pub mod switches;
 pub mod synchronise;

@@ -1,4 +1,5 @@
-//! The statements of the consumer, one file each below `sql/consume`, and those of reconciliation, below `sql/reconcile`.
+//! The statements of the consumer, one file each below `sql/consume`, those of reconciliation, below `sql/reconcile`, and those of the stream
+//! of changes, below `sql/stream`.
 
 macro_rules! statements {
     ($folder:literal: $($name:ident = $file:literal),* $(,)?) => {
@@ -43,6 +44,7 @@ statements! { "consume":
     RECONCILE_PROMOTED = "reconcile_promoted.sql",
     CASH_CLOSURE_TIME = "cash_closure_time.sql",
     TELL_UNCLOSED_CASH = "tell_unclosed_cash.sql",
+    NOTE_GAPS = "note_gaps.sql",
     // on the ledger
     END_UNHEARD_SESSIONS = "end_unheard_sessions.sql",
     PASS_LOST_ENTRY_IDS = "pass_lost_entry_ids.sql",
@@ -94,6 +96,7 @@ pub mod reconcile {
         OPEN_FINDINGS = "open_findings.sql",
         OPEN_CRITICAL = "open_critical.sql",
         REPAIR = "repair.sql",
+        ON_THEIR_WAY = "on_their_way.sql",
         CLINIC_RULES = "clinic_rules.sql",
         // on the ledger
         KNOWN_TYPES = "known_types.sql",
@@ -110,5 +113,19 @@ pub mod reconcile {
         LEDGER_BILLS = "ledger_bills.sql",
         OVERDUE_RECEIVABLES = "overdue_receivables.sql",
         BILLS_WITH_WARNINGS = "bills_with_warnings.sql",
+    }
+}
+
+pub mod stream {
+    statements! { "stream":
+        DEFINITIONS = "definitions.sql",
+        SLOT = "slot.sql",
+        BEGIN = "begin.sql",
+        VISIBLE = "visible.sql",
+        ENQUEUE = "enqueue.sql",
+        MOVE_PROGRESS = "move_progress.sql",
+        MAKE_SPILL = "make_spill.sql",
+        SPILL = "spill.sql",
+        ENQUEUE_SPILLED = "enqueue_spilled.sql",
     }
 }

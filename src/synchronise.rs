@@ -18,7 +18,7 @@ use crate::crash_point::crash_point;
 use crate::database::{Parameters, Session};
 use crate::error::{Doing, Error, NextStep, Result};
 use crate::journal::{self, Posting};
-use crate::judgement::{Judgement, Law, dead_letter, judge, outcomes, take};
+use crate::judgement::{Judgement, Law, bypassed_triggers, dead_letter, judge, outcomes, take};
 use crate::ledger::{self, Known, Retained, Scope, Status};
 use crate::posting::Parked;
 use crate::posting::entries::LiveEntry;
@@ -30,7 +30,8 @@ use crate::sql;
 /// A table that is ready to be read.
 pub(crate) struct Prepared {
     pub table: Table,
-    pub rules: RuleSet,
+    /// Shared with whoever judges rows beside the connections.
+    pub rules: Arc<RuleSet>,
     pub time_zone: String,
 }
 
@@ -69,6 +70,14 @@ struct Batch<'a> {
 struct Told {
     letters: Vec<DeadLetter>,
     alerts: Vec<Alert>,
+    gaps: Vec<Gap>,
+}
+
+/// A change that bypassed the triggers, and what was posted of it.
+struct Gap {
+    reference_id: String,
+    xid: String,
+    entry_id: Option<i64>,
 }
 
 struct Alert {
@@ -208,9 +217,10 @@ impl Worker {
             }
         }
         let batch = Batch { bills: &bills, released: &released, words: &words, park };
-        let Told { letters, alerts } = self.synchronise(reference_type, batch, &mut finished).await?;
+        let Told { letters, alerts, gaps } = self.synchronise(reference_type, batch, &mut finished).await?;
 
         queue::write_dead_letters(&self.source, &self.source_name, reference_type, &letters).await?;
+        self.note_gaps(reference_type, &gaps).await?;
         for Alert { alert_type, severity, message } in &alerts {
             self.raise(alert_type, reference_type, severity, message).await?;
         }
@@ -238,7 +248,7 @@ impl Worker {
             let parameters: Parameters<'_> = &[&reference_type, &rules.versions_in_force, &knows];
             self.source.execute(sql::FIRST_RULES, parameters).await.doing("noting the rule")?;
         }
-        self.tables.insert(reference_type.into(), Prepared { table, rules, time_zone });
+        self.tables.insert(reference_type.into(), Prepared { table, rules: Arc::new(rules), time_zone });
         Ok(())
     }
 
@@ -322,7 +332,7 @@ impl Worker {
         let mut ids = journal::entry_ids(&self.ledger, count).await?.into_iter();
         let mut postings: Vec<Posting<'_>> = Vec::with_capacity(count);
         let mut changed = Vec::new();
-        let mut letters = Vec::new();
+        let (mut letters, mut gaps) = (Vec::new(), Vec::new());
         for (((status, found), judgement), seqs) in statuses.iter_mut().zip(&found).zip(judgements).zip(bills.values())
         {
             let before = status.clone();
@@ -336,6 +346,10 @@ impl Worker {
                 changed.push(status.clone());
             }
             letters.extend(dead_letter(status, found));
+            if table.is_cross_checked() && bypassed_triggers(&judgement, &before, found) {
+                let reference_id = status.reference_id.clone();
+                gaps.push(Gap { reference_id, xid: found.cause.xid.clone(), entry_id: status.last_entry_id });
+            }
         }
         journal::post(&self.ledger, scope, &book, &postings).await?;
         if !changed.is_empty() {
@@ -344,7 +358,26 @@ impl Worker {
         crash_point("before_ledger_commit");
         self.ledger.commit().await.doing("committing on the ledger")?;
         crash_point("after_ledger_commit");
-        Ok(Told { letters, alerts: self.alerts_for(reference_type, &changed) })
+        Ok(Told { letters, alerts: self.alerts_for(reference_type, &changed), gaps })
+    }
+
+    /// Says which changes bypassed the triggers: with the acknowledgement, so that none is forgotten.
+    async fn note_gaps(&self, reference_type: &str, gaps: &[Gap]) -> Result<()> {
+        let Some(first) = gaps.first() else { return Ok(()) };
+        let ids: Vec<&str> = gaps.iter().map(|gap| gap.reference_id.as_str()).collect();
+        let xids: Vec<&str> = gaps.iter().map(|gap| gap.xid.as_str()).collect();
+        let entries: Vec<Option<i64>> = gaps.iter().map(|gap| gap.entry_id).collect();
+        let parameters: Parameters<'_> = &[&self.source_name, &reference_type, &ids, &xids, &entries];
+        self.source.execute(sql::NOTE_GAPS, parameters).await.doing("noting changes past the triggers")?;
+        let message = format!(
+            "changes of {reference_type} bypassed its triggers, {} just now, such as that of {} by transaction {}: they were found in the WAL \
+             and posted. Is a trigger disabled, or does somebody write with session_replication_role = replica? Which ones: kind capture_gap \
+             in daybook.reconciliation_findings. Seen: SELECT daybook.resolve_alert('CAPTURE_GAP', '{reference_type}')",
+            gaps.len(),
+            first.reference_id,
+            first.xid
+        );
+        self.raise("CAPTURE_GAP", reference_type, "critical", &message).await
     }
 
     /// The bills that an operator has resolved, and that were changed or parked anew beside it.

@@ -6,7 +6,7 @@ SELECT s.source, s.reference_type, s.relation_name, s.key_columns, s.filter_colu
        CASE WHEN r.oid IS NULL THEN s.relation_name ELSE format('%I.%I', n.nspname, r.relname) END AS qualified_name,
        s.relation::oid AS relation, daybook.key_expression('bill', s.key_columns) AS key_expression,
        c.columns, c.column_types, c.unsafe_columns,
-       CASE WHEN r.oid IS NULL THEN '{}' ELSE daybook.code_in_plans(s.relation) END AS code_in_plans, ARRAY[s.go_live::text, s.on_delete, s.attached_at::text] AS policies,
+       CASE WHEN r.oid IS NULL THEN '{}' ELSE daybook.code_in_plans(s.relation) END AS code_in_plans, ARRAY[s.go_live::text, s.on_delete, s.attached_at::text, s.capture_mode] AS policies,
        -- The unique index by which the table can be read in key order, in chunks.
        (SELECT array_agg(a.attname::text ORDER BY k.position)
         FROM (SELECT i.indkey::smallint[] AS attnums, i.indnkeyatts FROM pg_index AS i

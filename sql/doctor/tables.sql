@@ -65,8 +65,9 @@ SELECT coalesce(jsonb_agg(jsonb_build_object(
                        WHERE (t.tgfoid = s.function AND t.tgqual IS NULL AND cardinality(t.tgattr::smallint[]) = 0 AND t.tgnargs = 0
                               AND t.tgconstraint = 0
                               AND t.tgtype = CASE t.tgname WHEN 'daybook_capture' THEN 29 ELSE 32 END) IS NOT TRUE),
-    'has_function', s.function IS NOT NULL,
-    'function_is_ours', CASE WHEN s.is_there AND s.function IS NOT NULL THEN (
+    -- One that is captured from the WAL alone needs none.
+    'has_function', s.capture_mode = 'wal' OR s.function IS NOT NULL,
+    'function_is_ours', CASE WHEN s.capture_mode = 'wal' THEN true WHEN s.is_there AND s.function IS NOT NULL THEN (
         SELECT p.prosrc = daybook.capture_function_body(s.relation) AND p.prosecdef AND l.lanname = 'plpgsql'
                AND p.proconfig = ARRAY['search_path=pg_catalog, pg_temp'] AND pg_get_userbyid(p.proowner) = 'daybook_owner'
                AND has_function_privilege('public', p.oid, 'EXECUTE')

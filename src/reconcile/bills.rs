@@ -26,7 +26,7 @@ const BUCKETS_MAX: i64 = 65_536;
 const OPENED_ROWS_MAX: i64 = 200_000;
 
 /// Rows that go through the posting function at a time.
-const ROWS: i64 = 5_000;
+const ROWS: i64 = 10_000;
 
 /// Bills of the ledger that are read at a time.
 const PAGE: i64 = 10_000;
@@ -148,19 +148,22 @@ impl Reconciliation {
             table.has_unasked_rows |= !unread.is_empty() || rows.iter().any(|row| row.against.len() < asked.len());
             note_warnings(table, &rows, &asked);
             self.look_at(table, unread).await?;
-            let reading = self.reading(table)?;
-            let circumstances = self.circumstances(&reading, &book);
-            // The next rows are on their way while these are judged.
-            let (next, ()) = tokio::join!(
-                async {
-                    match &end {
-                        None => Ok(RowsRead::default()),
-                        Some(_) => self.next_rows(table, end.clone(), &asked, None).await,
-                    }
-                },
-                async { add_up(&rows, reading.rules, circumstances, mask, &mut sums) }
-            );
-            read = next?;
+            // These are judged beside the connections, while the next are read.
+            let (rules, go_live) = match self.worker.tables.get(&table.reference_type) {
+                Some(Prepared { table, rules, .. }) => (rules.clone(), table.go_live()),
+                None => return Err(Error::Unexpected(format!("{} was not prepared", table.reference_type))),
+            };
+            let (site, minor_unit) = (self.worker.source_name.clone(), book.minor_unit);
+            let judging = tokio::task::spawn_blocking(move || {
+                let mut sums = sums;
+                add_up(&rows, &rules, Circumstances { minor_unit, site: &site, go_live }, mask, &mut sums);
+                sums
+            });
+            read = match &end {
+                None => RowsRead::default(),
+                Some(_) => self.next_rows(table, end.clone(), &asked, None).await?,
+            };
+            sums = judging.await.map_err(|error| Error::Unexpected(format!("judging rows: {error}")))?;
             self.beat().await?;
             if end.is_none() {
                 break;

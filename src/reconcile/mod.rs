@@ -28,7 +28,10 @@ pub mod verdict;
 pub use command::{Arguments, execute};
 pub use report::{Report, Table};
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
 
 use self::findings::{Finding, FoundBy, Kind, keep, resolve};
 use self::recheck::{BILLS_MAX, Looked};
@@ -40,10 +43,16 @@ use crate::ledger::{self, Scope};
 use crate::options::Databases;
 use crate::settings::Settings;
 use crate::sql::reconcile as sql;
+use crate::stream;
 use crate::synchronise::Worker;
 
 /// How long a statement over all bills of a table may take in the ledger.
 const SCAN_TIMEOUT: Duration = Duration::from_secs(3_600);
+
+/// How long the stream of changes is waited for.
+const STREAM_DELAY_MAX: Duration = Duration::from_secs(10);
+const STREAM_IS_BEHIND: &str =
+    "the stream of changes from the WAL is behind, or does not run: look again when it is there";
 
 /// How often a run says that it is alive.
 const BEAT_INTERVAL: Duration = Duration::from_secs(5);
@@ -91,7 +100,7 @@ pub(crate) struct Reconciliation {
     /// Decimals of the book's currency.
     minor_unit: u32,
     run: i64,
-    started_at: chrono::DateTime<chrono::Utc>,
+    started_at: DateTime<Utc>,
     beaten: Instant,
     findings: Vec<Finding>,
     repairs: i64,
@@ -201,6 +210,10 @@ impl Reconciliation {
 
     /// Every bill of a table.
     async fn look_at_table(&mut self, table: &mut Table) -> Result<()> {
+        // What is in the WAL by now is to be in the queue, which tells its age.
+        if table.is_streamed && !stream::catch_up(&self.worker.source, STREAM_DELAY_MAX).await? {
+            table.not_proven = Some(STREAM_IS_BEHIND.into());
+        }
         let parameters: Parameters<'_> = &[&table.reference_type, &self.settings.reconciliation_frequency_hours];
         let queue =
             self.worker.source.query_one(sql::QUEUE_OF_TABLE, parameters).await.doing("looking at the queue")?;
@@ -270,8 +283,7 @@ impl Reconciliation {
         let is_new = |id: &String| table.looked_at.len() >= LOOKED_AT_MAX || table.looked_at.insert(id.clone());
         let new: Vec<String> = candidates.into_iter().filter(is_new).collect();
         for ids in new.chunks(BILLS_MAX) {
-            let Looked { pending, equal, excused, mut differ } =
-                self.worker.recheck(&table.reference_type, ids).await?;
+            let Looked { pending, equal, excused, mut differ } = self.recheck(table, ids).await?;
             table.candidates += ids.len() as u64;
             table.pending += pending.len() as u64;
             table.excused += excused.len() as u64;
@@ -298,6 +310,41 @@ impl Reconciliation {
             self.beat().await?;
         }
         Ok(())
+    }
+
+    /// Looks at bills under their locks. One of a table that is captured from the WAL differs only if the stream, having passed the look,
+    /// brought no event of it.
+    async fn recheck(&mut self, table: &mut Table, ids: &[String]) -> Result<Looked> {
+        let began = self.now().await?;
+        let mut looked = self.worker.recheck(&table.reference_type, ids).await?;
+        let differ: Vec<String> =
+            looked.differ.iter().filter_map(|(finding, _)| finding.reference_id.clone()).collect();
+        let on_their_way = self.on_their_way(table, began, &differ).await?;
+        looked.differ.retain(|(finding, _)| finding.reference_id.as_ref().is_none_or(|id| !on_their_way.contains(id)));
+        looked.pending.extend(on_their_way);
+        Ok(looked)
+    }
+
+    async fn now(&self) -> Result<DateTime<Utc>> {
+        let now = "SELECT clock_timestamp()";
+        Ok(self.worker.source.query_one(now, &[]).await.doing("asking for the time")?.get(0))
+    }
+
+    /// Those of the bills that differed in a look since a moment of which the stream has brought an event after all. Where it does not get so
+    /// far, nobody can say.
+    async fn on_their_way(&self, table: &mut Table, since: DateTime<Utc>, ids: &[String]) -> Result<HashSet<String>> {
+        if !table.is_streamed || ids.is_empty() {
+            return Ok(HashSet::new());
+        }
+        // Once it was waited for in vain, it is not waited for again.
+        let is_behind = table.not_proven.as_deref() == Some(STREAM_IS_BEHIND);
+        if is_behind || !stream::catch_up(&self.worker.source, STREAM_DELAY_MAX).await? {
+            table.not_proven = Some(STREAM_IS_BEHIND.into());
+            return Ok(ids.iter().cloned().collect());
+        }
+        let parameters: Parameters<'_> = &[&table.reference_type, &ids, &since];
+        let rows = self.worker.source.query(sql::ON_THEIR_WAY, parameters).await;
+        Ok(rows.doing("looking what the stream has brought")?.iter().map(|row| row.get(0)).collect())
     }
 
     async fn keep(&mut self, findings: Vec<Finding>) -> Result<()> {

@@ -36,6 +36,9 @@ pub struct Table {
     pub(super) rows: i64,
     #[serde(skip)]
     pub(super) is_backfilled: bool,
+    /// Whether changes come from the WAL, a moment after they are seen.
+    #[serde(skip)]
+    pub(super) is_streamed: bool,
     #[serde(skip)]
     pub(super) never_posted: u64,
     #[serde(skip)]
@@ -65,6 +68,7 @@ impl Table {
             not_proven,
             rows: row.get("rows"),
             is_backfilled: row.get("is_backfilled"),
+            is_streamed: row.get("is_streamed"),
             ..Table::default()
         }
     }

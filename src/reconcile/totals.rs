@@ -169,8 +169,9 @@ impl Reconciliation {
 
     /// The bills on which the two proofs disagree: nothing of theirs is on its way, the posting function finds them equal, and plain SQL
     /// does not. Under their locks.
-    async fn disagreements(&mut self, table: &Table, rules: &[PlainRule], ids: &[String]) -> Result<Vec<Finding>> {
-        let looked = self.worker.recheck(&table.reference_type, ids).await?;
+    async fn disagreements(&mut self, table: &mut Table, rules: &[PlainRule], ids: &[String]) -> Result<Vec<Finding>> {
+        let looked = self.recheck(table, ids).await?;
+        let began = self.now().await?;
         // What was on its way when this run looked first, and differs now.
         let is_told = |(finding, was_judged): &(Finding, bool)| {
             table.is_backfilled || *was_judged || finding.kind != Kind::Missing // else counted with those from before attach
@@ -212,6 +213,10 @@ impl Reconciliation {
                 });
             }
         }
+        let disagree = findings.iter().filter(|finding| finding.kind == Kind::ProofDisagrees);
+        let disagree: Vec<String> = disagree.filter_map(|finding| finding.reference_id.clone()).collect();
+        let on_their_way = self.on_their_way(table, began, &disagree).await?;
+        findings.retain(|finding| finding.reference_id.as_ref().is_none_or(|id| !on_their_way.contains(id)));
         Ok(findings)
     }
 

@@ -69,6 +69,24 @@ impl Cluster {
         ELSEWHERE.get_or_init(Cluster::start)
     }
 
+    /// One whose WAL can be streamed.
+    pub fn streaming() -> &'static Cluster {
+        static STREAMING: OnceLock<Cluster> = OnceLock::new();
+        STREAMING.get_or_init(|| {
+            let settings = [
+                "fsync=off",
+                "full_page_writes=off",
+                "wal_level=logical",
+                "max_replication_slots=80",
+                "max_wal_senders=80",
+                "max_prepared_transactions=10",
+                "max_connections=300",
+                "deadlock_timeout=1s",
+            ];
+            Cluster::start_with(&settings)
+        })
+    }
+
     pub fn config(&self, user: &str, database: &str) -> Address {
         parse_url(Side::Source, &self.server.url(user, database)).expect("our own URL")
     }

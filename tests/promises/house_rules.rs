@@ -27,7 +27,8 @@ fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
 async fn every_statement_can_be_prepared_against_a_fresh_installation_as_the_consumer() {
     let clinic = Clinic::new().await;
     clinic.dba.batch_execute("SET ROLE daybook_consumer").await.expect("sets the role");
-    for (file, statement) in sql::ALL.iter().chain(sql::reconcile::ALL) {
+    clinic.dba.batch_execute(sql::stream::MAKE_SPILL).await.expect("makes the table that the stream makes");
+    for (file, statement) in sql::ALL.iter().chain(sql::reconcile::ALL).chain(sql::stream::ALL) {
         clinic.dba.prepare(statement).await.unwrap_or_else(|error| panic!("{file}: {error:?}"));
     }
     let of_types = clinic.dba.prepare(sql::CLAIM_DUE).await.expect("prepares");

@@ -41,6 +41,7 @@ mod reconciling_under_load;
 mod reports;
 mod retention;
 mod rules;
+mod streaming;
 mod switches;
 mod tls;
 mod vendor_ddl;

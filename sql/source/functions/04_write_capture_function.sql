@@ -99,6 +99,9 @@ DECLARE
     definition daybook.sync_source;
 BEGIN
     SELECT * INTO STRICT definition FROM daybook.sync_source WHERE relation = attached;
+    IF definition.capture_mode = 'wal' THEN
+        RETURN; -- without triggers
+    END IF;
     EXECUTE format('CREATE OR REPLACE FUNCTION daybook.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER '
                    || 'SET search_path = pg_catalog, pg_temp AS %L',
                    'capture_' || lower(definition.reference_type), daybook.capture_function_body(attached));

@@ -14,27 +14,38 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = relation AND tgname = trigger_name)
 $$;
 
--- The OIDs of our row triggers on a partitioned table and its partitions: another one wherever a partition was attached.
+-- The OIDs of our row triggers on a partitioned table and its partitions: another one wherever a partition was attached. Where it has no
+-- trigger, captured from the WAL alone, the partition's own.
 CREATE OR REPLACE FUNCTION daybook.partition_triggers(attached regclass) RETURNS oid[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(array_agg(t.oid ORDER BY t.oid), '{}')
+    SELECT coalesce(array_agg(coalesce(t.oid, part::oid) ORDER BY coalesce(t.oid, part::oid)), '{}')
     FROM daybook.relation_parts(attached) AS part
-    JOIN pg_trigger AS t ON t.tgrelid = part AND t.tgname = 'daybook_capture'
+    LEFT JOIN pg_trigger AS t ON t.tgrelid = part AND t.tgname = 'daybook_capture'
 $$;
 
--- Whether a trigger of ours stands on the table and its partitions and fires always, for every event: a namesake that calls something
--- else, or looks at some rows or columns only, is none.
+-- Whether every change of a table is published.
+CREATE OR REPLACE FUNCTION daybook.is_published(relation regclass) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM pg_publication_rel AS r JOIN pg_publication AS p ON p.oid = r.prpubid
+                   WHERE p.pubname = 'daybook' AND r.prrelid = relation
+                     AND p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND p.pubviaroot)
+$$;
+
+-- Whether a table is captured in the way of its mode. By trigger: one of ours stands on the table and its partitions and fires always, for
+-- every event: a namesake that calls something else, or looks at some rows or columns only, is none. From the WAL: it is published.
 CREATE OR REPLACE FUNCTION daybook.capture_is_whole(attached regclass, trigger_name text) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT NOT EXISTS (
-        SELECT
-        FROM daybook.relation_parts(attached) AS part
-        WHERE NOT EXISTS (SELECT FROM pg_trigger AS t
-                          JOIN daybook.sync_source AS s ON s.relation = attached
-                          WHERE t.tgrelid = part AND t.tgname = trigger_name AND t.tgenabled = 'A'
-                            AND t.tgfoid = to_regprocedure(format('daybook.%I()', 'capture_' || lower(s.reference_type)))
-                            AND t.tgqual IS NULL AND cardinality(t.tgattr::smallint[]) = 0 AND t.tgconstraint = 0
-                            AND t.tgtype = CASE trigger_name WHEN 'daybook_capture' THEN 29 ELSE 32 END))
+    SELECT (s.capture_mode = 'trigger' OR daybook.is_published(attached))
+       AND (s.capture_mode = 'wal' OR NOT EXISTS (
+            SELECT
+            FROM daybook.relation_parts(attached) AS part
+            WHERE NOT EXISTS (SELECT FROM pg_trigger AS t
+                              WHERE t.tgrelid = part AND t.tgname = trigger_name AND t.tgenabled = 'A'
+                                AND t.tgfoid = to_regprocedure(format('daybook.%I()', 'capture_' || lower(s.reference_type)))
+                                AND t.tgqual IS NULL AND cardinality(t.tgattr::smallint[]) = 0 AND t.tgconstraint = 0
+                                AND t.tgtype = CASE trigger_name WHEN 'daybook_capture' THEN 29 ELSE 32 END)))
+    FROM daybook.sync_source AS s
+    WHERE s.relation = attached
 $$;
 
 -- Whether the consumer still may read the columns: a privilege goes with the column when the vendor drops and remakes it.
@@ -94,8 +105,9 @@ BEGIN
             USING HINT = 'Attach tables without children, or make it a partitioned table.';
     END IF;
 
-    IF capture_mode IS DISTINCT FROM 'trigger' THEN
-        RAISE EXCEPTION 'capture_mode % is not known', quote_nullable(capture_mode) USING HINT = 'Use ''trigger''.';
+    IF capture_mode IS NULL OR capture_mode NOT IN ('trigger', 'wal', 'both') THEN
+        RAISE EXCEPTION 'capture_mode % is not known', quote_nullable(capture_mode)
+            USING HINT = 'Use ''trigger''; or ''wal'' or ''both'', where wal_level is logical.';
     ELSIF reference_type IS NULL OR reference_type !~ '^[A-Z][A-Z0-9_]{0,39}$' THEN
         RAISE EXCEPTION 'reference_type % is not usable', quote_nullable(reference_type)
             USING HINT = 'Use up to 40 capital letters, digits and underscores, beginning with a letter: PHARMACY.';

@@ -1,9 +1,30 @@
+-- Purpose: take our triggers off wherever they stand, also off partitions that were detached from the table meanwhile, with their function.
+-- Touches: ACCESS EXCLUSIVE on each table that has one.
+CREATE OR REPLACE FUNCTION daybook.drop_capture_triggers(reference_type text, lock_timeout interval) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    part regclass;
+    part_trigger name;
+BEGIN
+    FOR part, part_trigger IN
+        SELECT t.tgrelid::regclass, t.tgname FROM pg_trigger AS t
+        WHERE t.tgfoid = to_regprocedure(format('daybook.%I()', 'capture_' || lower(reference_type)))
+          AND t.tgparentid = 0
+    LOOP
+        PERFORM daybook.lock_relation(part, 'ACCESS EXCLUSIVE', lock_timeout);
+        EXECUTE format('DROP TRIGGER %I ON %s', part_trigger, part);
+    END LOOP;
+    EXECUTE format('DROP FUNCTION IF EXISTS daybook.%I()', 'capture_' || lower(reference_type));
+END
+$$;
+
 -- Purpose: stop capturing a table and take everything of ours off it.
 -- Inputs:  relation            the table; where it was dropped, its row's relation from sync_source
 --          discard_unfinished  false: refuse while events of it are unfinished; true: drop them, so that the ledger
 --                              stays behind the bills
--- Touches: ACCESS EXCLUSIVE on the table for an instant (DROP TRIGGER), the consumer's privileges on it, sync_source, and
---          the table's open dead letters and alerts, which are resolved.
+-- Touches: ACCESS EXCLUSIVE on the table for an instant (DROP TRIGGER), the consumer's privileges on it, sync_source, the publications
+--          and the slot where it was the last one that they were for, and the table's open dead letters and alerts, which are
+--          resolved.
 CREATE OR REPLACE FUNCTION daybook.detach(
     relation           regclass,
     discard_unfinished boolean DEFAULT false,
@@ -17,8 +38,6 @@ DECLARE
     unfinished bigint;
     parked bigint;
     schema_name name;
-    part regclass;
-    part_trigger name;
 BEGIN
     SELECT * INTO definition FROM daybook.sync_source AS s WHERE s.relation = detach.relation;
     IF definition.relation IS NULL THEN
@@ -53,16 +72,10 @@ BEGIN
             EXECUTE format('REVOKE USAGE ON SCHEMA %I FROM daybook_consumer', schema_name);
         END IF;
     END IF;
-    -- Wherever a trigger of it stands, also on partitions that were detached from the table meanwhile.
-    FOR part, part_trigger IN
-        SELECT t.tgrelid::regclass, t.tgname FROM pg_trigger AS t
-        WHERE t.tgfoid = to_regprocedure(format('daybook.%I()', 'capture_' || lower(definition.reference_type)))
-          AND t.tgparentid = 0
-    LOOP
-        PERFORM daybook.lock_relation(part, 'ACCESS EXCLUSIVE', detach.lock_timeout);
-        EXECUTE format('DROP TRIGGER %I ON %s', part_trigger, part);
-    END LOOP;
-    EXECUTE format('DROP FUNCTION IF EXISTS daybook.%I()', 'capture_' || lower(definition.reference_type));
+    PERFORM daybook.drop_capture_triggers(definition.reference_type, detach.lock_timeout);
+    IF definition.capture_mode <> 'trigger' THEN
+        PERFORM daybook.unpublish(detach.relation);
+    END IF;
 
     UPDATE daybook.sync_dead_letter SET resolved_at = clock_timestamp(), resolution = 'resolved',
                                         resolved_by = session_user, note = 'the table was detached'

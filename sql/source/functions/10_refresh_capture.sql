@@ -11,6 +11,12 @@ BEGIN
     SELECT * INTO STRICT definition FROM daybook.sync_source WHERE reference_type = dirty_reference_type FOR UPDATE;
     PERFORM daybook.check_attachable(definition.relation, definition.reference_type, definition.key_columns,
                                      definition.key_columns, definition.capture_mode);
+    IF definition.capture_mode <> 'trigger' THEN
+        advice := daybook.replica_identity_advice(definition.relation, definition.key_columns);
+        IF advice IS NOT NULL THEN
+            RETURN format('the replica identity of %s does not cover its key. %s', definition.relation, advice);
+        END IF;
+    END IF;
     SELECT array_agg(a.atttypid::regtype ORDER BY k.position) INTO present_types
     FROM unnest(definition.key_columns) WITH ORDINALITY AS k (c, position)
     JOIN pg_attribute AS a ON a.attrelid = definition.relation AND a.attname = k.c;

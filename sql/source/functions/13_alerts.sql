@@ -43,8 +43,11 @@ CREATE OR REPLACE VIEW daybook.current_alerts AS
     GROUP BY reference_type
     UNION ALL
     SELECT NULL, 'CAPTURE_INCOMPLETE', reference_type, 'critical', 'open',
-           format('a trigger of daybook on %s or a partition of it is missing or disabled, so changes are lost: run its file '
-                  || 'in triggers/ again, which also has it reconciled', relation_name),
+           CASE WHEN capture_mode = 'trigger' OR daybook.is_published(relation)
+                THEN format('a trigger of daybook on %s or a partition of it is missing or disabled, so changes are lost: run its file '
+                            || 'in triggers/ again, which also has it reconciled', relation_name)
+                ELSE format('%s is not in publication daybook as it was, so that its changes are not captured from the WAL: run its file '
+                            || 'in triggers/ again, which also has it reconciled', relation_name) END,
            '{}', clock_timestamp()
     FROM daybook.sync_source
     JOIN pg_catalog.pg_class AS c ON c.oid = relation
@@ -58,6 +61,28 @@ CREATE OR REPLACE VIEW daybook.current_alerts AS
     JOIN pg_catalog.pg_class AS c ON c.oid = relation
     WHERE suspended_at IS NULL AND daybook.capture_is_whole(relation, 'daybook_capture')
       AND NOT daybook.capture_is_whole(relation, 'daybook_capture_truncate')
+    UNION ALL
+    SELECT NULL, 'SLOT_LOST', daybook.slot_name(), 'critical', 'open',
+           format('slot %s is %s, so that changes are not captured from the WAL. `daybook run` makes it anew and has the tables reconciled, '
+                  || 'where its role has REPLICATION; else make it: %s', daybook.slot_name(),
+                  CASE WHEN s.slot_name IS NULL THEN 'not there' ELSE 'invalidated: the WAL that it needs is gone' END, daybook.slot_statement()),
+           '{}', p.moved_at
+    FROM daybook.wal_progress AS p
+    LEFT JOIN pg_catalog.pg_replication_slots AS s ON s.slot_name = daybook.slot_name()
+    WHERE coalesce(s.wal_status, 'lost') = 'lost' AND EXISTS (SELECT FROM daybook.sync_source WHERE capture_mode <> 'trigger')
+      AND NOT EXISTS (SELECT FROM daybook.sync_alerts AS a WHERE a.alert_type = 'SLOT_LOST' AND a.state <> 'resolved')
+    UNION ALL
+    SELECT NULL, 'SLOT_LAG', s.slot_name, CASE s.wal_status WHEN 'unreserved' THEN 'critical' ELSE 'warning' END, 'open',
+           format('the server keeps %s of WAL for slot %s%s: does `daybook run` stream, and what does its log say? Where the tables are to '
+                  || 'be captured no longer, detach them', pg_size_pretty(l.lag), s.slot_name,
+                  CASE WHEN s.wal_status = 'unreserved' THEN ', and is about to remove it, which loses the slot' ELSE '' END),
+           jsonb_build_object('bytes', l.lag, 'wal_status', s.wal_status, 'safe_wal_size', s.safe_wal_size), clock_timestamp()
+    FROM pg_catalog.pg_replication_slots AS s
+    CROSS JOIN LATERAL (SELECT pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END,
+                                               s.restart_lsn) AS lag) AS l
+    WHERE s.slot_name = daybook.slot_name()
+      AND (s.wal_status = 'unreserved'
+           OR l.lag > (SELECT config_value::numeric FROM daybook.sync_configuration WHERE config_key = 'alert_threshold_slot_lag_mb') * 1048576)
     UNION ALL
     SELECT NULL, 'TABLE_SUSPENDED', reference_type, 'warning', 'open',
            format('changes of %s are not captured: SELECT daybook.resume(%L)', relation_name, relation_name),

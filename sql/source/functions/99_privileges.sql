@@ -7,7 +7,7 @@ GRANT INSERT, UPDATE, DELETE ON daybook.clinic_rules TO daybook_controller;
 GRANT SELECT ON daybook.sync_configuration, daybook.sync_source, daybook.sync_queue, daybook.sync_dead_letter,
     daybook.sync_audit_log, daybook.sync_alerts, daybook.sync_system_health, daybook.sync_health_figures, daybook.ledger_meeting,
     daybook.schema_history, daybook.reconciliation_runs, daybook.reconciliation_findings,
-    daybook.clinic_rules
+    daybook.clinic_rules, daybook.wal_progress
     TO daybook_consumer, daybook_reader;
 GRANT SELECT ON daybook.current_alerts, daybook.dead_letters TO daybook_reader, daybook_consumer;
 GRANT INSERT, UPDATE, DELETE ON daybook.sync_queue TO daybook_consumer;
@@ -17,6 +17,7 @@ GRANT INSERT, UPDATE ON daybook.sync_dead_letter, daybook.sync_alerts, daybook.r
 GRANT INSERT, UPDATE, DELETE ON daybook.sync_system_health TO daybook_consumer;
 GRANT SELECT ON SEQUENCE daybook.sync_queue_seq_seq TO daybook_consumer, daybook_reader;
 GRANT UPDATE ON daybook.ledger_meeting TO daybook_consumer;
+GRANT INSERT, UPDATE, DELETE ON daybook.wal_progress TO daybook_consumer;
 GRANT UPDATE (rules, partitions, reconciled_at) ON daybook.sync_source TO daybook_consumer;
 
 DO $grants$
@@ -36,7 +37,8 @@ BEGIN
         WHERE p.pronamespace = 'daybook'::regnamespace
           AND p.proname IN ('key_text', 'bounded_text', 'amount_text', 'local_date', 'key_expression', 'older_transactions_ended',
                             'refresh_capture', 'backfill', 'attached', 'put_in_queue', 'relation_parts', 'begin_numbers_anew',
-                            'code_in_plans', 'raise_alert', 'resolve_alert', 'keep_partitions', 'look_for_alerts', 'measure_health')
+                            'code_in_plans', 'raise_alert', 'resolve_alert', 'keep_partitions', 'look_for_alerts', 'measure_health',
+                            'check_publishable', 'replica_identity_advice', 'unpublish_unidentified')
     LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO daybook_consumer', function_to_call);
     END LOOP;
@@ -51,7 +53,8 @@ BEGIN
     END LOOP;
     -- A view's functions run with the rights of whoever looks at it.
     GRANT EXECUTE ON FUNCTION daybook.capture_is_whole(regclass, text), daybook.relation_parts(regclass),
-        daybook.code_in_plans(regclass), daybook.partition_triggers(regclass) TO daybook_consumer, daybook_reader;
+        daybook.code_in_plans(regclass), daybook.partition_triggers(regclass), daybook.is_published(regclass), daybook.slot_name(),
+        daybook.slot_statement() TO daybook_consumer, daybook_reader;
     -- `daybook doctor` and `daybook dead` look with the rights of either.
     GRANT EXECUTE ON FUNCTION daybook.capture_function_body(regclass), daybook.key_expression(text, text[]),
         daybook.canonical_id(text, text) TO daybook_consumer, daybook_reader;

@@ -144,7 +144,11 @@ async fn doctor_tells_versions_that_differ_and_parts_that_are_gone() {
     // An older one: what its last migration made is gone, too.
     patient
         .source(
-            &format!("DELETE FROM daybook.schema_history WHERE version = {newest}; DROP TABLE daybook.clinic_rules"),
+            &format!(
+                "DELETE FROM daybook.schema_history WHERE version = {newest}; DROP TABLE daybook.wal_progress;
+                 ALTER TABLE daybook.sync_source DROP COLUMN capture_mode_since; DELETE FROM daybook.sync_configuration
+                 WHERE config_key = 'alert_threshold_slot_lag_mb'"
+            ),
             &version,
         )
         .await;

@@ -1,0 +1,432 @@
+//! The stream of changes from the WAL: the second way into the queue, and the look at what the triggers missed.
+//!
+//! ```text
+//! walsender ─▶ transport ─▶ pgoutput ─▶ transaction ─▶ enqueue ─▶ sync_queue, and the stream's place, in one transaction
+//!   (slot)      (trait)       (pure)       (pure)      seen by others?
+//! ```
+//!
+//! Whatever dies, the stream goes on from the place that is kept with the events; what comes twice is only enqueued twice. One process
+//! streams at a time: whoever has the slot. The others wait for it.
+
+mod enqueue;
+pub mod pgoutput;
+pub mod slot;
+pub mod transaction;
+pub mod transport;
+mod tunnel;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use tokio::sync::{Notify, watch};
+
+use self::enqueue::Enqueuer;
+use self::pgoutput::Lsn;
+use self::slot::{Facts, Standing};
+use self::transaction::{Assembler, Definition, Taken, Transaction};
+use self::transport::{Changes, Received, Walsender};
+use crate::connecting::{PAUSE_MAX, pauses, raise_alert};
+use crate::database::{Session, Side, connect_as_consumer};
+use crate::error::{Doing, Error, Result};
+use crate::options::Databases;
+use crate::settings::Settings;
+use crate::sql::stream as sql;
+
+/// The publications: of the bill tables, and of the queue's own inserts.
+const PUBLICATIONS: [&str; 2] = ["daybook", "daybook_queue"];
+
+/// So many keys are enqueued at once, at most; a transaction that has more is enqueued alone.
+const BATCH_KEYS: usize = 10_000;
+
+/// A transaction with more keys keeps them outside of memory.
+const SPILL_KEYS: usize = 100_000;
+
+/// Where nothing is to be enqueued, the place is kept so often, or when so much WAL could go.
+const PASS_INTERVAL: Duration = Duration::from_secs(10);
+const PASS_BYTES: Lsn = 1 << 20;
+
+/// How often it looks whether it is wanted.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// When nothing came for so long, the server is asked for a sign, and when none comes, given up.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+
+/// Longest wait for another process's stream, and for our own to be wanted.
+const BUSY_PAUSE: Duration = Duration::from_secs(2);
+
+/// What asks the stream to keep its place at once.
+const WORD: &str = "daybook_stream";
+
+/// How a stream ended in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// No table wants it any more.
+    NotWanted,
+    /// Another process streams.
+    Busy,
+    Stopped,
+}
+
+/// A process's stream, for life.
+pub struct Stream {
+    pub options: Databases,
+    pub stop: watch::Receiver<bool>,
+    /// Rung when there is work for the workers.
+    pub wake: Arc<Notify>,
+    /// The slot cannot be read from its place: a publication was not there yet.
+    is_unreadable: bool,
+}
+
+impl Stream {
+    pub fn new(options: Databases, stop: watch::Receiver<bool>, wake: Arc<Notify>) -> Stream {
+        Stream { options, stop, wake, is_unreadable: false }
+    }
+
+    /// Streams until told to stop, or until no table wants it any more. Whatever goes wrong is alerted, and tried again.
+    pub async fn run(mut self) {
+        let mut delays = pauses();
+        let mut stop = self.stop.clone();
+        while !*stop.borrow() {
+            let began = Instant::now();
+            let ended = tokio::select! {
+                ended = self.stream() => ended,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            let pause = match ended {
+                Ok(Ended::NotWanted | Ended::Stopped) => return,
+                Ok(Ended::Busy) => BUSY_PAUSE,
+                Err(error) => {
+                    tracing::warn!("streaming again after: {error}");
+                    self.complain(&error).await;
+                    if began.elapsed() > PAUSE_MAX {
+                        delays = pauses();
+                    }
+                    delays.next().unwrap_or(PAUSE_MAX)
+                }
+            };
+            let _ = tokio::time::timeout(pause, stop.wait_for(|stop| *stop)).await;
+        }
+    }
+
+    async fn connect(&self) -> Result<(Session, Settings)> {
+        let session = connect_as_consumer(Side::Source, &self.options.source, Settings::STATEMENT_TIMEOUT).await?;
+        let settings = Settings::load(&session).await?;
+        session.limit_statements(settings.statement_timeout).await.doing("setting up the session")?;
+        Ok((session, settings))
+    }
+
+    /// Alerts what went wrong; it is nothing where the last table was detached meanwhile.
+    async fn complain(&self, error: &Error) {
+        if let Ok((session, _)) = self.connect().await
+            && !Facts::load(&session).await.is_ok_and(|facts| facts.wanted == 0)
+        {
+            let message = format!("changes are not captured from the WAL: {error}");
+            raise_alert(&session, STREAM_STOPPED, "source", &message).await;
+        }
+    }
+
+    /// Streams once, from the place that is kept.
+    async fn stream(&mut self) -> Result<Ended> {
+        let (session, settings) = self.connect().await?;
+        let facts = Facts::load(&session).await?;
+        if facts.wanted == 0 {
+            if facts.slot.as_ref().is_some_and(|slot| slot.is_ours && slot.is_active) {
+                return Ok(Ended::Busy);
+            }
+            if facts.progress.is_some() {
+                slot::give_up(&session).await?;
+            }
+            return Ok(Ended::NotWanted);
+        }
+        if facts.publications < PUBLICATIONS.len() as i64 {
+            return Err(Error::Unreachable(
+                "a publication of daybook is gone: run the files of the tables in triggers/ again".into(),
+            ));
+        }
+        let Some(from) = self.place(&session, &facts).await? else { return Ok(Ended::Busy) };
+        let walsender = match Walsender::start(&self.options.source, &facts.slot_name, PUBLICATIONS, from).await {
+            Ok(walsender) => walsender,
+            Err(error) if error.to_string().contains("is active for PID") => return Ok(Ended::Busy),
+            Err(error) => return Err(error),
+        };
+        let resolve = "SELECT daybook.resolve_alert($1, 'source')";
+        session.execute(resolve, &[&STREAM_STOPPED]).await.doing("resolving an alert")?;
+        tracing::info!(slot = facts.slot_name, "capturing changes from the WAL");
+        let enqueuer = Enqueuer::new(session, from, settings.statement_timeout).await?;
+        let ended = Streaming::new(walsender, enqueuer, self.wake.clone()).await?.run(&self.stop).await;
+        if let Err(error) = &ended {
+            let why = error.to_string();
+            self.is_unreadable = why.contains("publication") && why.contains("does not exist");
+        }
+        ended.map(|ended| match ended {
+            Ended::NotWanted => Ended::Busy, // the slot is dropped when the walsender has left it
+            ended => ended,
+        })
+    }
+
+    /// From where to stream; `None` where another process does. A new slot, or one behind which changes may be missing, has its tables
+    /// reconciled.
+    async fn place(&mut self, session: &Session, facts: &Facts) -> Result<Option<Lsn>> {
+        let standing = match facts.standing() {
+            Standing::Sound { .. } if self.is_unreadable => {
+                let why = "its publications were made after it";
+                Standing::Lost { why, to_be_dropped: true, from: None }
+            }
+            standing => standing,
+        };
+        let (from, why) = match standing {
+            Standing::Sound { from } => return Ok(Some(from)),
+            Standing::Busy => return Ok(None),
+            Standing::Foreign => {
+                return Err(Error::Unreachable(format!(
+                    "the name of slot {} is taken by one that is not daybook's: drop that one",
+                    facts.slot_name
+                )));
+            }
+            Standing::New => (self.make(session, facts, false).await?, None),
+            Standing::ByHand { from } => (from, None),
+            Standing::Lost { why, to_be_dropped, from } => {
+                let message = format!(
+                    "changes were not captured from the WAL for a time: of slot {}: {why}. All bills of the tables are reconciled now, and this \
+                     alert ends when they are",
+                    facts.slot_name
+                );
+                tracing::warn!("{message}");
+                if from.is_none() {
+                    raise_alert(session, SLOT_LOST, &facts.slot_name, &message).await; // in case it cannot be made
+                }
+                let from = match from {
+                    Some(from) => from,
+                    None => self.make(session, facts, to_be_dropped).await?,
+                };
+                (from, Some(message))
+            }
+        };
+        session.begin().await.doing("beginning the stream")?;
+        if let Some(message) = why {
+            raise_alert(session, SLOT_LOST, &facts.slot_name, &message).await;
+        }
+        session.execute(sql::BEGIN, &[&(from as i64)]).await.doing("beginning the stream")?;
+        session.commit().await.doing("beginning the stream")?;
+        self.is_unreadable = false;
+        Ok(Some(from))
+    }
+
+    /// A slot begins when each transaction has ended that was there.
+    async fn make(&self, session: &Session, facts: &Facts, drops: bool) -> Result<Lsn> {
+        let settings = Settings::load(session).await?;
+        session.limit_statements(MAKING_MAX).await.doing("setting up the session")?;
+        let made = slot::make(session, facts, drops).await;
+        session.limit_statements(settings.statement_timeout).await.doing("setting up the session")?;
+        made
+    }
+}
+
+const STREAM_STOPPED: &str = "STREAM_STOPPED";
+const SLOT_LOST: &str = "SLOT_LOST";
+
+/// So long a transaction of the application may keep the slot from being made.
+const MAKING_MAX: Duration = Duration::from_secs(3_600);
+
+/// A stream under way.
+struct Streaming<C> {
+    changes: C,
+    enqueuer: Enqueuer,
+    assembler: Assembler,
+    wake: Arc<Notify>,
+    /// Complete transactions that are not enqueued yet, and how many keys they hold.
+    batch: Vec<Transaction>,
+    keys: usize,
+    /// Everything up to there is in the batch, or needs no event.
+    passed: Lsn,
+    /// Somebody waits for the place to be kept behind the transaction under way.
+    word_came: bool,
+    /// Somebody waits for the place to be kept.
+    is_asked: bool,
+    passed_at: Instant,
+}
+
+impl<C: Changes> Streaming<C> {
+    async fn new(changes: C, enqueuer: Enqueuer, wake: Arc<Notify>) -> Result<Streaming<C>> {
+        let queue = "SELECT 'daybook.sync_queue'::regclass::oid";
+        let queue: u32 = enqueuer.session.query_one(queue, &[]).await.doing("looking for the queue")?.get(0);
+        let assembler = Assembler::new(queue, enqueuer.definitions().await?);
+        let passed = enqueuer.durable;
+        Ok(Streaming {
+            changes,
+            enqueuer,
+            assembler,
+            wake,
+            batch: Vec::new(),
+            keys: 0,
+            passed,
+            word_came: false,
+            is_asked: false,
+            passed_at: Instant::now(),
+        })
+    }
+
+    async fn run(mut self, stop: &watch::Receiver<bool>) -> Result<Ended> {
+        let (mut heard_at, mut looked_at, mut is_pinged) = (Instant::now(), Instant::now(), false);
+        while !*stop.borrow() {
+            // Whatever has come already; the budget of the runtime's tasks would make batches small.
+            let received = match tokio::task::unconstrained(self.changes.next()).now_or_never() {
+                Some(received) => received?,
+                None if !self.batch.is_empty() => {
+                    self.flush().await?;
+                    continue;
+                }
+                None if self.should_pass() => {
+                    self.pass().await?;
+                    continue;
+                }
+                None => match tokio::time::timeout(Duration::from_secs(1), self.changes.next()).await {
+                    Ok(received) => received?,
+                    Err(_) => {
+                        if looked_at.elapsed() >= LOOK_INTERVAL {
+                            looked_at = Instant::now();
+                            if Facts::load(&self.enqueuer.session).await?.wanted == 0 {
+                                return Ok(Ended::NotWanted);
+                            }
+                        }
+                        if heard_at.elapsed() >= SILENCE_MAX && !is_pinged {
+                            ask(&self.enqueuer.session).await?;
+                            is_pinged = true;
+                        }
+                        if heard_at.elapsed() >= SILENCE_MAX + ANSWER_MAX {
+                            return Err(Error::Unreachable("the walsender gives no sign of life".into()));
+                        }
+                        continue;
+                    }
+                },
+            };
+            (heard_at, is_pinged) = (Instant::now(), false);
+            self.take(received).await?;
+        }
+        Ok(Ended::Stopped)
+    }
+
+    async fn take(&mut self, received: Received) -> Result<()> {
+        let malformed = |error| Error::Unexpected(format!("the walsender sent what cannot be read: {error}"));
+        match &received {
+            Received::Nothing { until } if self.assembler.current.is_none() => self.passed = self.passed.max(*until),
+            Received::Word { prefix } => self.word_came |= prefix == WORD,
+            _ => {}
+        }
+        let Some(message) = received.message().map_err(malformed)? else { return Ok(()) };
+        let mut taken = self.assembler.take(&message);
+        if taken == Taken::Unknown {
+            let definitions = self.enqueuer.definitions().await?;
+            self.assembler.redefine(definitions);
+            taken = self.assembler.take(&message);
+        }
+        match taken {
+            Taken::Nothing => {}
+            Taken::Unknown => self.assembler.ignore_unknown(&message),
+            Taken::Committed(transaction) => return self.committed(transaction).await,
+        }
+        if self.assembler.current.as_ref().is_some_and(|current| current.size() >= SPILL_KEYS) {
+            self.flush().await?;
+            if let Some(current) = &mut self.assembler.current {
+                self.enqueuer.spill(current).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn committed(&mut self, transaction: Transaction) -> Result<()> {
+        self.is_asked |= std::mem::take(&mut self.word_came);
+        if transaction.wakes {
+            self.wake.notify_waiters();
+        }
+        if self.enqueuer.has_spilled() {
+            let end_lsn = transaction.end_lsn;
+            let definitions = self.enqueuer.enqueue_spilled(transaction, self.assembler.definitions()).await?;
+            self.redefine(definitions);
+            self.passed = self.passed.max(end_lsn);
+            self.confirm();
+            return Ok(());
+        }
+        self.passed = self.passed.max(transaction.end_lsn);
+        if !transaction.changed.is_empty() {
+            self.keys += transaction.size();
+            self.batch.push(transaction);
+        }
+        if self.keys >= BATCH_KEYS || self.batch.len() >= BATCH_KEYS { self.flush().await } else { Ok(()) }
+    }
+
+    /// Enqueues the batch.
+    async fn flush(&mut self) -> Result<()> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        self.keys = 0;
+        let definitions = self.enqueuer.enqueue(&mut batch, self.passed, self.assembler.definitions()).await?;
+        self.redefine(definitions);
+        self.confirm();
+        Ok(())
+    }
+
+    fn redefine(&mut self, definitions: HashMap<u32, Definition>) {
+        if definitions != *self.assembler.definitions() {
+            self.assembler.redefine(definitions);
+        }
+    }
+
+    /// What is durable need not be sent again; and there may be work.
+    fn confirm(&mut self) {
+        self.changes.confirm(self.enqueuer.durable);
+        self.passed_at = Instant::now();
+        self.is_asked = false;
+        self.wake.notify_waiters();
+    }
+
+    fn should_pass(&self) -> bool {
+        let ahead = self.passed.saturating_sub(self.enqueuer.durable);
+        ahead > 0 && (self.is_asked || ahead >= PASS_BYTES || self.passed_at.elapsed() >= PASS_INTERVAL)
+    }
+
+    async fn pass(&mut self) -> Result<()> {
+        self.enqueuer.pass(self.passed).await?;
+        self.changes.confirm(self.enqueuer.durable);
+        self.passed_at = Instant::now();
+        self.is_asked = false;
+        Ok(())
+    }
+}
+
+/// Has the stream keep its place behind everything that was committed before, which is the position returned.
+pub async fn ask(session: &Session) -> Result<Lsn> {
+    let position = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint";
+    let position = session.query_one(position, &[]).await.doing("asking for the WAL's position")?;
+    // Durably: what a walsender does not send before it is flushed would be waited for.
+    session.begin().await.doing("asking the stream for its place")?;
+    session.batch_execute("SET LOCAL synchronous_commit = on").await.doing("asking the stream for its place")?;
+    let word = "SELECT pg_logical_emit_message(true, $1, '')";
+    session.query_one(word, &[&WORD]).await.doing("asking the stream for its place")?;
+    session.commit().await.doing("asking the stream for its place")?;
+    Ok(position.get::<_, i64>(0) as Lsn)
+}
+
+/// Whether everything that was committed before a position is enqueued.
+pub async fn has_passed(session: &Session, position: Lsn) -> Result<bool> {
+    let sql = "SELECT coalesce(max(commit_lsn) >= '0/0'::pg_lsn + $1::bigint, false) \
+                   OR NOT EXISTS (SELECT FROM daybook.sync_source WHERE capture_mode <> 'trigger') FROM daybook.wal_progress";
+    Ok(session.query_one(sql, &[&(position as i64)]).await.doing("asking for the stream's place")?.get(0))
+}
+
+/// Waits until everything that is committed now is enqueued; false where the stream does not get there in time.
+pub async fn catch_up(session: &Session, time: Duration) -> Result<bool> {
+    let (began, position) = (Instant::now(), ask(session).await?);
+    while !has_passed(session, position).await? {
+        if began.elapsed() >= time {
+            return Ok(false);
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(true)
+}

@@ -1,0 +1,194 @@
+//! The life of the slot: whether it is the one that the stream has read so far. Pure, but for making it.
+
+use tokio_postgres::Row;
+
+use super::pgoutput::Lsn;
+use crate::database::Session;
+use crate::error::{Doing, Error, Result};
+use crate::sql::stream as sql;
+
+/// What the server has, and what the stream remembers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    pub slot_name: String,
+    /// What makes it, for psql.
+    pub statement: String,
+    pub system_identifier: i64,
+    /// Up to where everything is enqueued, and in which cluster; `None` before the first stream.
+    pub progress: Option<(Lsn, i64)>,
+    pub slot: Option<Slot>,
+    /// Attached tables that want a stream.
+    pub wanted: i64,
+    /// Of the two, those that are there.
+    pub publications: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// Of this database, by pgoutput.
+    pub is_ours: bool,
+    pub is_active: bool,
+    /// Whether the server has removed WAL that it needs.
+    pub is_lost: bool,
+    /// Up to where somebody has said that everything is durable.
+    pub confirmed: Lsn,
+}
+
+/// How the slot stands, and so what is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It goes on where it was.
+    Sound { from: Lsn },
+    /// Another process streams.
+    Busy,
+    /// There is none, and there was none before.
+    New,
+    /// It is there, made by hand, and nothing was streamed yet.
+    ByHand { from: Lsn },
+    /// What was changed since is in no queue, for this reason. Where a usable slot is there, it goes on from its position.
+    Lost { why: &'static str, to_be_dropped: bool, from: Option<Lsn> },
+    /// Its name is taken by something else.
+    Foreign,
+}
+
+impl Facts {
+    pub async fn load(source: &Session) -> Result<Facts> {
+        let row = source.query_one(sql::SLOT, &[]).await.doing("looking at the slot")?;
+        let lsn = |row: &Row, name: &str| row.get::<_, Option<i64>>(name).map(|lsn| lsn as Lsn);
+        let slot = row.get::<_, bool>("exists").then(|| Slot {
+            is_ours: row.get("is_ours"),
+            is_active: row.get("active"),
+            is_lost: row.get::<_, Option<String>>("wal_status").as_deref() == Some("lost"),
+            confirmed: lsn(&row, "confirmed").unwrap_or_default(),
+        });
+        Ok(Facts {
+            slot_name: row.get("slot_name"),
+            statement: row.get("statement"),
+            system_identifier: row.get("system_identifier"),
+            progress: lsn(&row, "progress").zip(row.get("progress_system_identifier")),
+            slot,
+            wanted: row.get("wanted"),
+            publications: row.get("publications"),
+        })
+    }
+
+    /// A slot has confirmed at most what was durable before: one that has confirmed more was made anew, or moved by somebody else.
+    pub fn standing(&self) -> Standing {
+        let lost = |why, to_be_dropped, from| Standing::Lost { why, to_be_dropped, from };
+        match (&self.slot, self.progress) {
+            (Some(slot), _) if !slot.is_ours => Standing::Foreign,
+            (Some(slot), _) if slot.is_active => Standing::Busy,
+            (None, None) => Standing::New,
+            (Some(slot), None) if slot.is_lost => lost("the server has removed WAL that it needs", true, None),
+            (Some(slot), None) => Standing::ByHand { from: slot.confirmed },
+            (slot, Some((_, cluster))) if cluster != self.system_identifier => {
+                let usable = slot.as_ref().filter(|slot| !slot.is_lost);
+                lost(
+                    "this is another cluster than the one whose changes were streamed",
+                    slot.is_some() && usable.is_none(),
+                    usable.map(|slot| slot.confirmed),
+                )
+            }
+            (None, Some(_)) => {
+                lost("it was dropped, or did not come along to a promoted or restored server", false, None)
+            }
+            (Some(slot), Some(_)) if slot.is_lost => lost("the server has removed WAL that it needs", true, None),
+            (Some(slot), Some((progress, _))) if slot.confirmed > progress => {
+                lost("it was made anew, or moved on by somebody else", false, Some(slot.confirmed))
+            }
+            (Some(_), Some((progress, _))) => Standing::Sound { from: progress },
+        }
+    }
+}
+
+/// Makes the slot, as the login role, which needs REPLICATION for it; `drops` one that is of no use first. Returns its position.
+pub async fn make(source: &Session, facts: &Facts, drops: bool) -> Result<Lsn> {
+    let doing = "making the slot";
+    if drops {
+        as_login_role(source, "SELECT pg_drop_replication_slot($1)::text", facts).await?;
+    }
+    let failover = if facts.statement.ends_with("true)") { ", false, false, true" } else { "" };
+    // Neither fits into a transaction that has written.
+    let sql = format!(
+        "SELECT (lsn - '0/0')::bigint::text FROM pg_create_logical_replication_slot($1::text::name, 'pgoutput'{failover})"
+    );
+    let position = as_login_role(source, &sql, facts).await?;
+    let position: Option<i64> = position.and_then(|text| text.parse().ok());
+    position.map(|lsn| lsn as Lsn).ok_or_else(|| Error::Unexpected(format!("{doing}: it has no position")))
+}
+
+/// Drops it, where no table wants it any more.
+pub async fn give_up(source: &Session) -> Result<()> {
+    let doing = "dropping the slot that no table wants";
+    source.batch_execute("RESET ROLE").await.doing(doing)?;
+    let dropped = source
+        .batch_execute(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
+             WHERE slot_name = (SELECT 'daybook_' || oid FROM pg_database WHERE datname = current_database()) \
+               AND database = current_database() AND NOT active",
+        )
+        .await;
+    source.batch_execute("SET ROLE daybook_consumer").await.doing(doing)?;
+    dropped.doing(doing)?;
+    source.execute("DELETE FROM daybook.wal_progress", &[]).await.doing(doing)?;
+    Ok(())
+}
+
+async fn as_login_role(source: &Session, sql: &str, facts: &Facts) -> Result<Option<String>> {
+    let doing = "making the slot";
+    source.batch_execute("RESET ROLE").await.doing(doing)?;
+    let answer = source.query_one(sql, &[&facts.slot_name]).await;
+    source.batch_execute("SET ROLE daybook_consumer").await.doing(doing)?;
+    match answer {
+        Ok(row) => Ok(row.get(0)),
+        Err(error) => Err(Error::Unreachable(format!(
+            "slot {} cannot be made: {}. Give the login role of `daybook run` the right: ALTER ROLE ... REPLICATION; or make it as a superuser: {}",
+            facts.slot_name,
+            crate::error::explain(&error),
+            facts.statement
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(slot: Option<Slot>, progress: Option<(Lsn, i64)>) -> Facts {
+        Facts {
+            slot_name: "daybook_5".into(),
+            statement: String::new(),
+            system_identifier: 7,
+            progress,
+            slot,
+            wanted: 1,
+            publications: 2,
+        }
+    }
+
+    fn slot(confirmed: Lsn) -> Slot {
+        Slot { is_ours: true, is_active: false, is_lost: false, confirmed }
+    }
+
+    #[test]
+    fn a_dropped_a_recreated_an_invalidated_a_foreign_slot_and_another_cluster_s_are_told_apart() {
+        let why = |standing| match standing {
+            Standing::Lost { why, .. } => why,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(facts(None, None).standing(), Standing::New);
+        assert_eq!(facts(Some(slot(10)), None).standing(), Standing::ByHand { from: 10 });
+        assert_eq!(facts(Some(slot(10)), Some((12, 7))).standing(), Standing::Sound { from: 12 });
+        assert_eq!(facts(Some(slot(12)), Some((12, 7))).standing(), Standing::Sound { from: 12 });
+        assert!(why(facts(None, Some((12, 7))).standing()).contains("dropped"));
+        assert!(why(facts(Some(slot(13)), Some((12, 7))).standing()).contains("made anew"));
+        assert!(why(facts(Some(slot(10)), Some((12, 8))).standing()).contains("another cluster"));
+        let lost = Slot { is_lost: true, ..slot(10) };
+        assert_eq!(
+            facts(Some(lost), Some((12, 7))).standing(),
+            Standing::Lost { why: "the server has removed WAL that it needs", to_be_dropped: true, from: None }
+        );
+        assert_eq!(facts(Some(Slot { is_active: true, ..slot(1) }), Some((12, 7))).standing(), Standing::Busy);
+        assert_eq!(facts(Some(Slot { is_ours: false, ..slot(1) }), None).standing(), Standing::Foreign);
+    }
+}

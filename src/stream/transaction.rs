@@ -1,0 +1,417 @@
+//! From messages to transactions, and from transactions to events: which bills they changed, and which of them no trigger enqueued. Pure.
+
+use std::collections::{HashMap, HashSet};
+
+use super::pgoutput::{Column, Lsn, Message, Tuple, Value};
+use crate::key;
+
+/// How a table is captured, as `daybook.sync_source.capture_mode` spells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Trigger,
+    Wal,
+    Both,
+}
+
+/// An attached table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    pub relation: u32,
+    pub reference_type: String,
+    pub key_columns: Vec<String>,
+    /// Their types when it was attached, by OID and by the name of the base type.
+    pub key_type_ids: Vec<u32>,
+    pub key_types: Vec<String>,
+    pub mode: Mode,
+    /// What was committed before was captured in another mode.
+    pub mode_since: Lsn,
+    pub is_suspended: bool,
+}
+
+/// What happened to a row, by the last that a transaction did to it; a row that came with it is inserted, whatever followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    Insert,
+    Update,
+    Delete,
+}
+
+impl Operation {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Operation::Insert => "insert",
+            Operation::Update => "update",
+            Operation::Delete => "delete",
+        }
+    }
+
+    fn and(self, next: Operation) -> Operation {
+        match (self, next) {
+            (Operation::Insert, Operation::Update) => Operation::Insert,
+            _ => next,
+        }
+    }
+}
+
+/// What a transaction did to one table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changed {
+    pub keys: HashMap<String, Operation>,
+    /// A row was changed whose key could not be read as it was attached.
+    pub without_key: Option<Operation>,
+    pub is_truncated: bool,
+}
+
+/// What triggers enqueued in a transaction, of one reference type.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Enqueued {
+    pub keys: HashSet<String>,
+    pub without_key: bool,
+    pub is_truncated: bool,
+}
+
+/// A committed transaction.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Transaction {
+    pub xid: u32,
+    pub commit_lsn: Lsn,
+    /// Where the WAL goes on behind it.
+    pub end_lsn: Lsn,
+    /// In microseconds since the beginning of 2000.
+    pub committed_at: i64,
+    /// By relation.
+    pub changed: HashMap<u32, Changed>,
+    /// By reference type.
+    pub enqueued: HashMap<String, Enqueued>,
+    /// Whether triggers enqueued anything in it, so that a consumer has work.
+    pub wakes: bool,
+}
+
+impl Transaction {
+    /// How many keys it holds.
+    pub fn size(&self) -> usize {
+        self.changed.values().map(|changed| changed.keys.len()).sum::<usize>()
+            + self.enqueued.values().map(|enqueued| enqueued.keys.len()).sum::<usize>()
+    }
+}
+
+/// An event that a transaction calls for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEvent<'a> {
+    pub reference_type: &'a str,
+    /// `None` where it concerns the whole table.
+    pub reference_id: Option<&'a str>,
+    pub operation: &'static str,
+}
+
+/// What of a table's changes in a transaction is to be enqueued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needed {
+    Nothing,
+    /// All, since nobody else does, as what they were.
+    All,
+    /// All, as looks of our own: it was captured in another way then.
+    AllAsLooks,
+    /// What no trigger enqueued.
+    Bypassed,
+}
+
+impl Definition {
+    pub fn needed(&self, commit_lsn: Lsn) -> Needed {
+        match (self.is_suspended, commit_lsn < self.mode_since, self.mode) {
+            (true, _, _) => Needed::Nothing, // resume has all of it reconciled
+            (_, true, _) => Needed::AllAsLooks,
+            (_, _, Mode::Trigger) => Needed::Nothing,
+            (_, _, Mode::Wal) => Needed::All,
+            (_, _, Mode::Both) => Needed::Bypassed,
+        }
+    }
+}
+
+/// The events that a transaction calls for, in the order of their keys. A table that is attached no more calls for none.
+pub fn events<'a>(transaction: &'a Transaction, definitions: &'a HashMap<u32, Definition>) -> Vec<NewEvent<'a>> {
+    let nothing = Enqueued::default();
+    let mut events = Vec::new();
+    for (relation, changed) in &transaction.changed {
+        let Some(definition) = definitions.get(relation) else { continue };
+        let needed = definition.needed(transaction.commit_lsn);
+        if needed == Needed::Nothing {
+            continue;
+        }
+        let reference_type = definition.reference_type.as_str();
+        let enqueued = match needed {
+            Needed::Bypassed => transaction.enqueued.get(reference_type).unwrap_or(&nothing),
+            _ => &nothing,
+        };
+        let of_the_table = |operation| NewEvent { reference_type, reference_id: None, operation };
+        if changed.is_truncated && !enqueued.is_truncated {
+            events.push(of_the_table("truncate"));
+        }
+        if enqueued.without_key {
+            continue; // the whole table is looked at
+        }
+        if let Some(operation) = changed.without_key {
+            events.push(of_the_table(operation.as_str()));
+        }
+        let mut keys: Vec<(&String, &Operation)> =
+            changed.keys.iter().filter(|(id, _)| !enqueued.keys.contains(*id)).collect();
+        keys.sort_unstable_by_key(|(id, _)| *id);
+        events.extend(keys.into_iter().map(|(id, operation)| NewEvent {
+            reference_type,
+            reference_id: Some(id),
+            operation: if needed == Needed::AllAsLooks { "synchronise" } else { operation.as_str() },
+        }));
+    }
+    events
+}
+
+/// What taking a message came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// More is to come.
+    Nothing,
+    /// A transaction is complete.
+    Committed(Transaction),
+    /// It changes a table that nobody knows: the definitions are to be read again, and the message taken again.
+    Unknown,
+}
+
+/// The queue's own table, and where its columns stand.
+#[derive(Debug, Clone, Copy)]
+struct QueuePlaces {
+    reference_type: usize,
+    reference_id: usize,
+    operation: usize,
+    origin: usize,
+}
+
+/// A relation as the stream has described it.
+#[derive(Debug)]
+struct Described {
+    columns: Vec<(String, u32)>,
+    /// Where its key stands; `None` where it has no key as it was attached.
+    key: Option<Vec<usize>>,
+}
+
+/// Puts transactions together.
+#[derive(Debug)]
+pub struct Assembler {
+    definitions: HashMap<u32, Definition>,
+    relations: HashMap<u32, Described>,
+    /// Published, and attached by nobody.
+    ignored: HashSet<u32>,
+    queue: u32,
+    queue_places: Option<QueuePlaces>,
+    pub current: Option<Transaction>,
+}
+
+/// A longer key is not kept: as in the capture function.
+const KEY_BYTES_MAX: usize = 1024;
+
+impl Assembler {
+    /// `queue` is the OID of `daybook.sync_queue`.
+    pub fn new(queue: u32, definitions: HashMap<u32, Definition>) -> Assembler {
+        Assembler {
+            definitions,
+            relations: HashMap::new(),
+            ignored: HashSet::new(),
+            queue,
+            queue_places: None,
+            current: None,
+        }
+    }
+
+    pub fn definitions(&self) -> &HashMap<u32, Definition> {
+        &self.definitions
+    }
+
+    /// Takes up what is attached now. What the transaction under way has read by another key is of no use any more: its table is looked at
+    /// as a whole.
+    pub fn redefine(&mut self, definitions: HashMap<u32, Definition>) {
+        let is_as_before = |id: &u32| match (self.definitions.get(id), definitions.get(id)) {
+            (Some(before), Some(now)) => {
+                (&before.key_columns, &before.key_type_ids) == (&now.key_columns, &now.key_type_ids)
+            }
+            (before, _) => before.is_none(),
+        };
+        if let Some(transaction) = &mut self.current {
+            forget_keys(transaction, is_as_before);
+        }
+        self.definitions = definitions;
+        self.ignored.clear();
+        for (id, described) in &mut self.relations {
+            described.key = self.definitions.get(id).and_then(|definition| key_places(definition, &described.columns));
+        }
+    }
+
+    pub fn take(&mut self, message: &Message<'_>) -> Taken {
+        match message {
+            Message::Begin { final_lsn, committed_at, xid } => {
+                self.current = Some(Transaction {
+                    xid: *xid,
+                    commit_lsn: *final_lsn,
+                    committed_at: *committed_at,
+                    ..Transaction::default()
+                });
+            }
+            Message::Commit { end_lsn, .. } => {
+                if let Some(transaction) = self.current.take() {
+                    return Taken::Committed(Transaction { end_lsn: *end_lsn, ..transaction });
+                }
+            }
+            Message::Relation(relation) if relation.id == self.queue => {
+                let place = |name| relation.columns.iter().position(|column| column.name == name);
+                self.queue_places = (|| {
+                    Some(QueuePlaces {
+                        reference_type: place("reference_type")?,
+                        reference_id: place("reference_id")?,
+                        operation: place("operation")?,
+                        origin: place("origin")?,
+                    })
+                })();
+            }
+            Message::Relation(relation) => {
+                let columns = relation.columns.iter().map(|Column { name, type_id, .. }| (name.to_string(), *type_id));
+                let columns: Vec<(String, u32)> = columns.collect();
+                let key = self.definitions.get(&relation.id).and_then(|of| key_places(of, &columns));
+                self.relations.insert(relation.id, Described { columns, key });
+                self.ignored.remove(&relation.id);
+            }
+            Message::Insert { relation, new } if *relation == self.queue => self.take_queued(new),
+            Message::Insert { relation, new } => return self.take_row(*relation, None, Some(new), Operation::Insert),
+            Message::Update { relation, old, new } => {
+                return self.take_row(*relation, old.as_ref(), Some(new), Operation::Update);
+            }
+            Message::Delete { relation, old } => {
+                return self.take_row(*relation, Some(old), None, Operation::Delete);
+            }
+            Message::Truncate { relations } => {
+                if relations.iter().any(|id| self.is_unknown(*id)) {
+                    return Taken::Unknown;
+                }
+                for id in relations.iter().filter(|id| self.definitions.contains_key(id)) {
+                    if let Some(transaction) = &mut self.current {
+                        transaction.changed.entry(*id).or_default().is_truncated = true;
+                    }
+                }
+            }
+            Message::Origin { .. } | Message::Type { .. } | Message::Message { .. } => {}
+        }
+        Taken::Nothing
+    }
+
+    /// From now on its changes are passed over, until the definitions are read again.
+    pub fn ignore_unknown(&mut self, message: &Message<'_>) {
+        match message {
+            Message::Insert { relation, .. } | Message::Update { relation, .. } | Message::Delete { relation, .. } => {
+                self.ignored.insert(*relation);
+            }
+            Message::Truncate { relations } => {
+                let unknown: Vec<u32> = relations.iter().copied().filter(|id| self.is_unknown(*id)).collect();
+                self.ignored.extend(unknown);
+            }
+            _ => {}
+        }
+    }
+
+    fn is_unknown(&self, relation: u32) -> bool {
+        relation != self.queue && !self.definitions.contains_key(&relation) && !self.ignored.contains(&relation)
+    }
+
+    fn take_row(
+        &mut self,
+        relation: u32,
+        old: Option<&Tuple<'_>>,
+        new: Option<&Tuple<'_>>,
+        operation: Operation,
+    ) -> Taken {
+        if self.is_unknown(relation) {
+            return Taken::Unknown;
+        }
+        let (Some(definition), Some(transaction)) = (self.definitions.get(&relation), &mut self.current) else {
+            return Taken::Nothing;
+        };
+        let places = self.relations.get(&relation).and_then(|described| described.key.as_ref());
+        let key = |tuple: &Tuple<'_>, before: Option<&Tuple<'_>>| {
+            places.and_then(|places| key_of(definition, places, tuple, before))
+        };
+        let changed = transaction.changed.entry(relation).or_default();
+        let mut note = |key: Option<String>, operation: Operation| match key {
+            Some(key) => {
+                changed.keys.entry(key).and_modify(|before| *before = before.and(operation)).or_insert(operation);
+            }
+            None => changed.without_key = Some(operation),
+        };
+        match (old, new) {
+            (old, Some(new)) => {
+                let key_of_new = key(new, old);
+                if let Some(old) = old {
+                    let key_of_old = key(old, None);
+                    if key_of_old != key_of_new {
+                        note(key_of_old, Operation::Delete);
+                    }
+                }
+                note(key_of_new, operation);
+            }
+            (Some(old), None) => note(key(old, None), operation),
+            (None, None) => {}
+        }
+        Taken::Nothing
+    }
+
+    fn take_queued(&mut self, row: &Tuple<'_>) {
+        let (Some(places), Some(transaction)) = (self.queue_places, &mut self.current) else { return };
+        let text = |at: usize| match row.get(at) {
+            Some(Value::Text(bytes)) => std::str::from_utf8(bytes).ok(),
+            _ => None,
+        };
+        if text(places.origin) != Some("trigger") {
+            return;
+        }
+        let Some(reference_type) = text(places.reference_type) else { return };
+        transaction.wakes = true;
+        if !transaction.enqueued.contains_key(reference_type) {
+            transaction.enqueued.insert(reference_type.to_string(), Enqueued::default());
+        }
+        let Some(enqueued) = transaction.enqueued.get_mut(reference_type) else { return };
+        match (text(places.reference_id), text(places.operation)) {
+            (Some(reference_id), _) => {
+                enqueued.keys.insert(reference_id.to_string());
+            }
+            (None, Some("truncate")) => enqueued.is_truncated = true,
+            (None, _) => enqueued.without_key = true,
+        }
+    }
+}
+
+/// Forgets the keys of tables that are not as they were: they are looked at as a whole.
+pub fn forget_keys(transaction: &mut Transaction, is_as_before: impl Fn(&u32) -> bool) {
+    for (_, changed) in transaction.changed.iter_mut().filter(|(id, _)| !is_as_before(id)) {
+        if let Some(operation) = changed.keys.values().next().copied() {
+            changed.keys.clear();
+            changed.without_key.get_or_insert(operation);
+        }
+    }
+}
+
+/// Where the key's columns stand; `None` where one is missing, or of another type.
+fn key_places(definition: &Definition, columns: &[(String, u32)]) -> Option<Vec<usize>> {
+    let place = |(name, type_id): (&String, &u32)| columns.iter().position(|(of, id)| of == name && id == type_id);
+    definition.key_columns.iter().zip(&definition.key_type_ids).map(place).collect()
+}
+
+/// `before`: the old row, where it is told; it has the large values that are not told again.
+fn key_of(definition: &Definition, places: &[usize], tuple: &Tuple<'_>, before: Option<&Tuple<'_>>) -> Option<String> {
+    let text = |at: &usize| {
+        let value = match (tuple.get(*at), before) {
+            (Some(Value::Unchanged), Some(before)) => before.get(*at),
+            (value, _) => value,
+        };
+        match value {
+            Some(Value::Text(bytes)) => std::str::from_utf8(bytes).ok(),
+            _ => None,
+        }
+    };
+    let texts: Option<Vec<&str>> = places.iter().map(text).collect();
+    key::of_wire(&texts?, &definition.key_types).filter(|key| key.len() <= KEY_BYTES_MAX)
+}
