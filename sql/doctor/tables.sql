@@ -55,8 +55,9 @@ SELECT coalesce(jsonb_agg(jsonb_build_object(
         AND NOT (SELECT r.rolbypassrls OR r.rolsuper FROM pg_roles AS r WHERE r.rolname = 'daybook_consumer')
         AND (s.relforcerowsecurity OR NOT pg_has_role('daybook_consumer', s.relowner, 'USAGE')), false),
     'has_row_security', coalesce(s.relrowsecurity, false),
-    'capture_is_whole', s.is_there AND daybook.capture_is_whole(s.relation, 'daybook_capture'),
-    'truncate_is_whole', s.is_there AND daybook.capture_is_whole(s.relation, 'daybook_capture_truncate'),
+    -- One that is captured from the WAL alone has no triggers; whether it is published is asked with the stream.
+    'capture_is_whole', s.is_there AND (s.capture_mode = 'wal' OR daybook.capture_is_whole(s.relation, 'daybook_capture')),
+    'truncate_is_whole', s.is_there AND (s.capture_mode = 'wal' OR daybook.capture_is_whole(s.relation, 'daybook_capture_truncate')),
     'wrong_triggers', (SELECT coalesce(jsonb_agg(jsonb_build_object('table', format('%I.%I', n.nspname, c.relname), 'name', t.tgname,
                                                                     'is_clone', t.tgparentid <> 0)), '[]')
                        FROM daybook.relation_parts(s.relation) AS part

@@ -18,4 +18,5 @@ SELECT jsonb_build_object(
                   'xid_age', greatest(age(xmin), age(catalog_xmin)),
                   'retained_bytes', (pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
                                                           ELSE pg_current_wal_lsn() END, restart_lsn))::bigint)), '[]')
-              FROM pg_replication_slots))
+              FROM pg_replication_slots
+              WHERE slot_name <> daybook.slot_name())) -- ours is looked at with the stream

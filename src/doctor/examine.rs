@@ -7,6 +7,7 @@ use super::facts::{
 };
 use super::finding::{Finding, Place, Report};
 use super::look::Look;
+use super::stream::{self, Stream};
 use super::{Limits, columns, installed, queue, rights, server, shipped, tables, together};
 use crate::capture::fit::Definition;
 use crate::database::{Side, quote_identifier};
@@ -229,6 +230,12 @@ async fn look_at_work(
         report.take("long_transactions", "source", queue::long_transactions(&facts, limits));
         report.take("prepared_transactions", "source", queue::prepared_transactions(&facts, limits));
         report.take("replication_slots", "source", queue::replication_slots(&facts, limits));
+    }
+    let streaming = include_str!("../../sql/doctor/stream.sql");
+    if let Some(facts) = source.ask::<Stream>(report, "the stream of changes", streaming, &[]).await? {
+        report.take("stream_settings", "source", stream::settings(&facts));
+        report.take("stream_slot", "source", stream::slot(&facts, limits));
+        report.take("stream_tables", "source", stream::tables(&facts));
     }
     if let Some(facts) =
         source.ask::<Queue>(report, "the queue", include_str!("../../sql/doctor/queue.sql"), &[]).await?

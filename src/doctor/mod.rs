@@ -12,6 +12,7 @@ mod queue;
 mod rights;
 mod server;
 mod shipped;
+mod stream;
 mod tables;
 mod together;
 

@@ -9,9 +9,10 @@ use crate::doctor::{self, Limits};
 use crate::error::Result;
 
 /// The checks of doctor's that are about what is captured, each with what a failure is.
-const CHECKS: [(&str, Kind); 12] = [
+const CHECKS: [(&str, Kind); 13] = [
     ("capture_triggers", Kind::CaptureGap),
     ("capture_function", Kind::CaptureGap),
+    ("stream_tables", Kind::CaptureGap),
     ("dropped", Kind::CaptureGap),
     ("columns", Kind::CaptureGap),
     ("keys", Kind::CaptureGap),

@@ -102,6 +102,8 @@ pub(crate) struct Reconciliation {
     run: i64,
     started_at: DateTime<Utc>,
     beaten: Instant,
+    /// The stream of changes was waited for in vain.
+    stream_is_behind: bool,
     findings: Vec<Finding>,
     repairs: i64,
 }
@@ -148,6 +150,7 @@ async fn run(databases: &Databases, options: Options, is_scheduled: bool) -> Res
         run: row.get(0),
         started_at: row.get(1),
         beaten: Instant::now(),
+        stream_is_behind: false,
         findings: Vec::new(),
         repairs: 0,
     };
@@ -211,9 +214,7 @@ impl Reconciliation {
     /// Every bill of a table.
     async fn look_at_table(&mut self, table: &mut Table) -> Result<()> {
         // What is in the WAL by now is to be in the queue, which tells its age.
-        if table.is_streamed && !stream::catch_up(&self.worker.source, STREAM_DELAY_MAX).await? {
-            table.not_proven = Some(STREAM_IS_BEHIND.into());
-        }
+        self.let_stream_catch_up(table).await?;
         let parameters: Parameters<'_> = &[&table.reference_type, &self.settings.reconciliation_frequency_hours];
         let queue =
             self.worker.source.query_one(sql::QUEUE_OF_TABLE, parameters).await.doing("looking at the queue")?;
@@ -330,16 +331,33 @@ impl Reconciliation {
         Ok(self.worker.source.query_one(now, &[]).await.doing("asking for the time")?.get(0))
     }
 
+    /// Waits until everything of a table that is committed now is in the queue, or was; returns whether it is. Where the stream does not get
+    /// there, the table is not proven, and nobody waits again.
+    async fn let_stream_catch_up(&mut self, table: &mut Table) -> Result<bool> {
+        if !table.is_streamed {
+            return Ok(true);
+        }
+        if !self.stream_is_behind {
+            self.stream_is_behind = !stream::catch_up(&self.worker.source, STREAM_DELAY_MAX).await?;
+        }
+        if self.stream_is_behind {
+            table.not_proven = Some(STREAM_IS_BEHIND.into());
+        }
+        Ok(!self.stream_is_behind)
+    }
+
     /// Those of the bills that differed in a look since a moment of which the stream has brought an event after all. Where it does not get so
     /// far, nobody can say.
-    async fn on_their_way(&self, table: &mut Table, since: DateTime<Utc>, ids: &[String]) -> Result<HashSet<String>> {
+    async fn on_their_way(
+        &mut self,
+        table: &mut Table,
+        since: DateTime<Utc>,
+        ids: &[String],
+    ) -> Result<HashSet<String>> {
         if !table.is_streamed || ids.is_empty() {
             return Ok(HashSet::new());
         }
-        // Once it was waited for in vain, it is not waited for again.
-        let is_behind = table.not_proven.as_deref() == Some(STREAM_IS_BEHIND);
-        if is_behind || !stream::catch_up(&self.worker.source, STREAM_DELAY_MAX).await? {
-            table.not_proven = Some(STREAM_IS_BEHIND.into());
+        if !self.let_stream_catch_up(table).await? {
             return Ok(ids.iter().cloned().collect());
         }
         let parameters: Parameters<'_> = &[&table.reference_type, &ids, &since];

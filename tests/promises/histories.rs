@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::harness::Clinic;
+use crate::streaming;
 
 const TABLES: [(&str, &str); 4] = [
     ("consultation_invoices", "CONSULTATION"),
@@ -146,7 +147,10 @@ async fn live(clinic: &Clinic, steps: &[Step]) {
     }
     clinic.drain().await;
     clinic.assert_ledger_equals_bills().await;
+    // What is captured from the WAL is proven only while it is streamed.
+    let running = streaming::Running::start(clinic).await;
     let report = clinic.reconcile(true).await;
+    running.end().await;
     assert_eq!(report.outcome, "proven", "{}", report.to_text());
     let dates = "SELECT string_agg(reference_id || ' ' || d, ',' ORDER BY reference_id) FROM (
         SELECT id::text, (created_at AT TIME ZONE 'Asia/Kolkata')::date::text FROM lab_bills
@@ -166,15 +170,42 @@ async fn live(clinic: &Clinic, steps: &[Step]) {
     }
 }
 
-fn histories(cases: u32, elsewhere: bool) {
+/// Where a history takes place.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    OneDatabase,
+    TwoClusters,
+    /// In one database, captured in this mode.
+    Streamed(&'static str),
+}
+
+/// One history; what it takes of the server is given back.
+async fn history(place: Place, steps: &[Step]) {
+    let clinic = match place {
+        Place::OneDatabase => Clinic::new().await,
+        Place::TwoClusters => Clinic::with_ledger_elsewhere().await,
+        Place::Streamed(mode) => streaming::clinic(mode).await,
+    };
+    live(&clinic, steps).await;
+    if let Place::Streamed(mode) = place {
+        assert_eq!(streaming::gaps(&clinic).await, "", "no trigger was bypassed");
+        if mode == "wal" {
+            let by_triggers = "SELECT count(*) FROM daybook.sync_audit_log WHERE origin = 'trigger'";
+            assert_eq!(clinic.text(by_triggers).await, "0");
+        }
+        let drop = "SELECT pg_drop_replication_slot(daybook.slot_name())";
+        clinic.dba.batch_execute(drop).await.expect("drops the slot");
+    }
+}
+
+fn histories(cases: u32, place: Place) {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(cases);
     let config = Config { cases, max_shrink_iters: 60, failure_persistence: None, ..Config::default() };
     let result = TestRunner::new(config).run(&prop::collection::vec(step(), 5..60), |steps| {
         runtime.block_on(async {
-            let clinic = if elsewhere { Clinic::with_ledger_elsewhere().await } else { Clinic::new().await };
-            let outcome = tokio::spawn(async move { live(&clinic, &steps).await }).await;
+            let outcome = tokio::spawn(async move { history(place, &steps).await }).await;
             outcome.map_err(|error| TestCaseError::fail(error.to_string()))
         })
     });
@@ -185,10 +216,20 @@ fn histories(cases: u32, elsewhere: bool) {
 
 #[test]
 fn random_histories_in_one_database_end_as_the_bills_say() {
-    histories(24, false);
+    histories(24, Place::OneDatabase);
 }
 
 #[test]
 fn random_histories_in_two_clusters_end_as_the_bills_say() {
-    histories(8, true);
+    histories(8, Place::TwoClusters);
+}
+
+#[test]
+fn random_histories_captured_from_the_wal_end_as_the_bills_say() {
+    histories(10, Place::Streamed("wal"));
+}
+
+#[test]
+fn random_histories_captured_by_both_ways_end_as_the_bills_say_without_a_false_gap() {
+    histories(10, Place::Streamed("both"));
 }

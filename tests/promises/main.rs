@@ -33,6 +33,7 @@ mod installing;
 mod journal;
 mod never_proven;
 mod periods;
+mod pgoutput;
 mod posting;
 #[path = "../simulator/proxy.rs"]
 mod proxy;

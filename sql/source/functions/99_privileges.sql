@@ -38,7 +38,7 @@ BEGIN
           AND p.proname IN ('key_text', 'bounded_text', 'amount_text', 'local_date', 'key_expression', 'older_transactions_ended',
                             'refresh_capture', 'backfill', 'attached', 'put_in_queue', 'relation_parts', 'begin_numbers_anew',
                             'code_in_plans', 'raise_alert', 'resolve_alert', 'keep_partitions', 'look_for_alerts', 'measure_health',
-                            'check_publishable', 'replica_identity_advice', 'unpublish_unidentified')
+                            'unpublish_unidentified')
     LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO daybook_consumer', function_to_call);
     END LOOP;
@@ -54,7 +54,7 @@ BEGIN
     -- A view's functions run with the rights of whoever looks at it.
     GRANT EXECUTE ON FUNCTION daybook.capture_is_whole(regclass, text), daybook.relation_parts(regclass),
         daybook.code_in_plans(regclass), daybook.partition_triggers(regclass), daybook.is_published(regclass), daybook.slot_name(),
-        daybook.slot_statement() TO daybook_consumer, daybook_reader;
+        daybook.slot_statement(), daybook.replica_identity_advice(regclass, text[]) TO daybook_consumer, daybook_reader;
     -- `daybook doctor` and `daybook dead` look with the rights of either.
     GRANT EXECUTE ON FUNCTION daybook.capture_function_body(regclass), daybook.key_expression(text, text[]),
         daybook.canonical_id(text, text) TO daybook_consumer, daybook_reader;

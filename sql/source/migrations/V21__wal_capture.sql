@@ -17,4 +17,5 @@ CREATE TABLE daybook.wal_progress (
 );
 
 INSERT INTO daybook.sync_configuration (config_key, config_value, value_kind, minimum, maximum, description) VALUES
-    ('alert_threshold_slot_lag_mb', '1024', 'integer', 1, 100000000, 'SLOT_LAG: the server keeps more WAL than this for the stream of changes');
+    ('alert_threshold_slot_lag_mb', '1024', 'integer', 1, 100000000, 'SLOT_LAG: the server keeps more WAL than this for the stream of changes')
+ON CONFLICT (config_key) DO NOTHING;

@@ -61,6 +61,7 @@ async fn doctor_finds_what_is_wrong_with_a_server_and_its_advice_mends_it() {
                 ("table_rights", ERROR),
                 ("table_rights", ERROR),
                 ("table_rights", ERROR),
+                ("table_rights", ERROR),
             ],
         )
         .await;
