@@ -92,13 +92,14 @@ async fn run_once(options: Databases, mut shutdown: Pin<&mut impl Future<Output 
     };
     housekeeper.reconcile_by_schedule();
     tracing::info!(workers, "posting, until a signal");
-    crew.stream_if_wanted(&housekeeper).await?;
     loop {
+        if let Err(error) = crew.stream_if_wanted(&housekeeper).await {
+            tracing::warn!("{error}"); // housekeeping connects again
+        }
         tokio::select! {
             () = shutdown.as_mut() => break,
             () = tokio::time::sleep(HOUSEKEEPING_INTERVAL) => {
                 crew.replace_the_fallen(&housekeeper).await;
-                crew.stream_if_wanted(&housekeeper).await?;
                 housekeeper.keep_house(crew.finished()).await?;
             }
         }

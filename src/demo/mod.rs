@@ -47,9 +47,59 @@ pub struct Arguments {
     /// A server of yours instead of a private one; the demo makes a database there, and drops it at the end
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
+    /// How the tables are captured
+    #[arg(long, value_enum, default_value_t = Capture::Trigger)]
+    capture: Capture,
     /// Bills are posted by so many workers
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: u16,
+}
+
+/// How the demo's tables are captured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Capture {
+    /// By triggers
+    Trigger,
+    /// From the WAL, without triggers
+    Wal,
+    /// By triggers, and from the WAL, which proves that the triggers missed nothing
+    Both,
+}
+
+impl Capture {
+    /// As `daybook.attach` takes it.
+    fn mode(self) -> &'static str {
+        match self {
+            Capture::Trigger => "trigger",
+            Capture::Wal => "wal",
+            Capture::Both => "both",
+        }
+    }
+}
+
+/// A consumer that runs beside what the demo does; dropping it ends it at once.
+struct Running {
+    stop: tokio::sync::oneshot::Sender<()>,
+    consumer: tokio::task::JoinSet<Result<()>>,
+}
+
+impl Running {
+    fn start(databases: Databases) -> Running {
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let mut consumer = tokio::task::JoinSet::new();
+        consumer.spawn(consumer::run(databases, async {
+            let _ = stopped.await;
+        }));
+        Running { stop, consumer }
+    }
+
+    async fn end(mut self) -> Result<()> {
+        let _ = self.stop.send(());
+        while let Some(ended) = self.consumer.join_next().await {
+            ended.map_err(|error| Error::Unexpected(error.to_string()))??;
+        }
+        Ok(())
+    }
 }
 
 /// Where the demo plays.
@@ -66,7 +116,7 @@ struct Stage {
 }
 
 impl Stage {
-    async fn set(database_url: Option<&str>) -> Result<Stage> {
+    async fn set(database_url: Option<&str>, capture: Capture) -> Result<Stage> {
         let database = match database_url {
             Some(_) => format!("daybook_demo_{}", std::process::id()),
             None => "clinic".to_string(),
@@ -74,7 +124,9 @@ impl Stage {
         let (private, server) = match database_url {
             Some(url) => (None, parse_url(Side::Source, url)?),
             None => {
-                let server = tokio::task::spawn_blocking(|| PrivateServer::start(&["max_connections=40"]));
+                let mut settings = vec!["max_connections=40"];
+                settings.extend((capture != Capture::Trigger).then_some("wal_level=logical"));
+                let server = tokio::task::spawn_blocking(move || PrivateServer::start(&settings));
                 let server = server.await.map_err(|error| Error::Unexpected(error.to_string()))??;
                 let config = parse_url(Side::Source, &server.url("postgres", "postgres"))?;
                 (Some(server), config)
@@ -120,7 +172,7 @@ pub async fn demo(arguments: Arguments, shutdown: impl Future<Output = ()>) -> R
         Some(_) => "making a database on your server",
         None => "starting a private PostgreSQL",
     });
-    let stage = Stage::set(arguments.database_url.as_deref()).await?;
+    let stage = Stage::set(arguments.database_url.as_deref(), arguments.capture).await?;
     let ended = tokio::select! {
         ended = play(&stage, &arguments) => Some(ended),
         () = &mut shutdown => None,
@@ -149,32 +201,34 @@ async fn play(stage: &Stage, arguments: &Arguments) -> Result<bool> {
     for attach in ATTACH {
         client.batch_execute(attach).await.doing("attaching a bill table")?;
     }
+    if arguments.capture != Capture::Trigger {
+        let sql =
+            "SELECT daybook.attach(relation, reference_type, key_columns, filter_columns, $1) FROM daybook.sync_source";
+        client.query(sql, &[&arguments.capture.mode()]).await.doing("attaching the bill tables to the WAL")?;
+    }
     // This clinic deletes bills by the hundred in a minute, which the brake would take for an archive job.
     let release =
         "UPDATE daybook.sync_configuration SET config_value = '999999999' WHERE config_key = 'reversal_brake'";
     client.batch_execute(release).await.doing("setting the brake")?;
-    print::line(format_args!("installed: {}; four tables attached, reversal_brake lifted", installed.identity));
+    print::line(format_args!(
+        "installed: {}; four tables attached, captured by {}, reversal_brake lifted",
+        installed.identity,
+        arguments.capture.mode()
+    ));
 
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let options = options(stage, arguments);
-    let mut consumer = tokio::task::JoinSet::new(); // which ends it when the demo is interrupted
-    consumer.spawn(consumer::run(options.clone(), async {
-        let _ = stopped.await;
-    }));
+    let running = Running::start(options.clone());
     let started = Instant::now();
     let written = write(stage, arguments, &client).await?;
     let writing = started.elapsed();
-    let _ = stop.send(());
-    while let Some(ended) = consumer.join_next().await {
-        ended.map_err(|error| Error::Unexpected(error.to_string()))??;
-    }
+    running.end().await?;
     let databases = options.clone();
     let drained = consumer::drain(options, Duration::from_secs(120)).await?;
     let total = started.elapsed();
 
     let summary = summary::sum_up(&client, drained.unfinished).await?;
     print::line(summary.to_text(&written, writing, total).trim_end());
-    let is_proven = fault::prove_break_and_heal(&client, &databases).await?;
+    let is_proven = fault::prove_break_and_heal(&client, &databases, arguments.capture).await?;
     Ok(summary.is_equal() && is_proven)
 }
 

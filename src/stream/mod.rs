@@ -41,7 +41,7 @@ const PUBLICATIONS: [&str; 2] = ["daybook", "daybook_queue"];
 const BATCH_KEYS: usize = 10_000;
 
 /// A transaction with more keys keeps them outside of memory.
-const SPILL_KEYS: usize = 100_000;
+const SPILL_KEYS: usize = 25_000;
 
 /// Where nothing is to be enqueued, the place is kept so often, or when so much WAL could go.
 const PASS_INTERVAL: Duration = Duration::from_secs(10);

@@ -172,7 +172,7 @@ pub enum Taken {
     Nothing,
     /// A transaction is complete.
     Committed(Transaction),
-    /// It changes a table that nobody knows: the definitions are to be read again, and the message taken again.
+    /// It is about a table that is not known, or not as it is: the definitions are to be read again, and the message taken again.
     Unknown,
 }
 
@@ -273,9 +273,15 @@ impl Assembler {
             Message::Relation(relation) => {
                 let columns = relation.columns.iter().map(|Column { name, type_id, .. }| (name.to_string(), *type_id));
                 let columns: Vec<(String, u32)> = columns.collect();
-                let key = self.definitions.get(&relation.id).and_then(|of| key_places(of, &columns));
+                let definition = self.definitions.get(&relation.id);
+                let key = definition.and_then(|of| key_places(of, &columns));
+                // It is published, so that it is captured in another way than when the definitions were read.
+                let has_changed = definition.is_some_and(|of| of.mode == Mode::Trigger);
                 self.relations.insert(relation.id, Described { columns, key });
                 self.ignored.remove(&relation.id);
+                if has_changed {
+                    return Taken::Unknown;
+                }
             }
             Message::Insert { relation, new } if *relation == self.queue => self.take_queued(new),
             Message::Insert { relation, new } => return self.take_row(*relation, None, Some(new), Operation::Insert),
@@ -370,6 +376,10 @@ impl Assembler {
         }
         let Some(reference_type) = text(places.reference_type) else { return };
         transaction.wakes = true;
+        // Only where both ways are compared.
+        if !self.definitions.values().any(|of| of.mode == Mode::Both && of.reference_type == reference_type) {
+            return;
+        }
         if !transaction.enqueued.contains_key(reference_type) {
             transaction.enqueued.insert(reference_type.to_string(), Enqueued::default());
         }
@@ -414,4 +424,128 @@ fn key_of(definition: &Definition, places: &[usize], tuple: &Tuple<'_>, before: 
     };
     let texts: Option<Vec<&str>> = places.iter().map(text).collect();
     key::of_wire(&texts?, &definition.key_types).filter(|key| key.len() <= KEY_BYTES_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::pgoutput::Relation;
+
+    fn definition(mode: Mode, mode_since: Lsn) -> HashMap<u32, Definition> {
+        let of = Definition {
+            relation: 5,
+            reference_type: "LAB".into(),
+            key_columns: vec!["id".into()],
+            key_type_ids: vec![20],
+            key_types: vec!["bigint".into()],
+            mode,
+            mode_since,
+            is_suspended: false,
+        };
+        HashMap::from([(5, of)])
+    }
+
+    fn relation(columns: &[(&'static str, u32)]) -> Message<'static> {
+        let columns = columns.iter().map(|(name, type_id)| Column { name, type_id: *type_id, is_identity: true });
+        let columns = columns.collect();
+        Message::Relation(Relation { id: 5, namespace: "public", name: "lab_bills", replica_identity: b'd', columns })
+    }
+
+    fn queue() -> Message<'static> {
+        let columns = ["reference_type", "reference_id", "operation", "origin"];
+        let columns = columns.map(|name| Column { name, type_id: 25, is_identity: false }).to_vec();
+        Message::Relation(Relation { id: 9, namespace: "daybook", name: "sync_queue", replica_identity: b'd', columns })
+    }
+
+    fn row(values: &[&'static str]) -> Tuple<'static> {
+        values.iter().map(|value| Value::Text(value.as_bytes())).collect()
+    }
+
+    /// One transaction, committed at 100, by these definitions: what it calls for.
+    fn told(definitions: HashMap<u32, Definition>, messages: &[Message<'static>]) -> Vec<String> {
+        let mut assembler = Assembler::new(9, definitions);
+        let begin = Message::Begin { final_lsn: 100, committed_at: 0, xid: 7 };
+        let commit = Message::Commit { commit_lsn: 100, end_lsn: 120, committed_at: 0 };
+        let mut done = None;
+        for message in [begin]
+            .iter()
+            .chain([queue(), relation(&[("id", 20), ("note", 25)])].iter())
+            .chain(messages)
+            .chain([&commit])
+        {
+            if let Taken::Committed(transaction) = assembler.take(message) {
+                done = Some(transaction);
+            }
+        }
+        let transaction = done.expect("is complete");
+        assert_eq!((transaction.xid, transaction.end_lsn), (7, 120));
+        events(&transaction, assembler.definitions())
+            .iter()
+            .map(|event| format!("{} {}", event.operation, event.reference_id.unwrap_or("-")))
+            .collect()
+    }
+
+    fn insert(id: &'static str) -> Message<'static> {
+        Message::Insert { relation: 5, new: row(&[id, "note"]) }
+    }
+
+    fn enqueued(id: &'static str) -> Message<'static> {
+        Message::Insert { relation: 9, new: row(&["LAB", id, "insert", "trigger"]) }
+    }
+
+    #[test]
+    fn the_keys_changed_less_those_enqueued_are_what_bypassed_the_triggers() {
+        let both = || definition(Mode::Both, 50);
+        assert!(told(both(), &[insert("1"), enqueued("1")]).is_empty());
+        // All rows first, then all of the queue's.
+        assert_eq!(told(both(), &[insert("1"), insert("2"), insert("3"), enqueued("1"), enqueued("3")]), ["insert 2"]);
+        assert_eq!(told(definition(Mode::Wal, 50), &[insert("1"), enqueued("1")]), ["insert 1"]);
+        assert!(told(definition(Mode::Trigger, 50), &[insert("1")]).is_empty());
+        // What was enqueued by daybook itself is no trigger's word.
+        let ours = Message::Insert { relation: 9, new: row(&["LAB", "1", "synchronise", "repair"]) };
+        assert_eq!(told(both(), &[insert("1"), ours]), ["insert 1"]);
+    }
+
+    #[test]
+    fn what_was_committed_before_the_mode_began_says_nothing_of_the_triggers() {
+        assert_eq!(told(definition(Mode::Both, 150), &[insert("1")]), ["synchronise 1"]);
+        assert_eq!(told(definition(Mode::Trigger, 150), &[insert("1")]), ["synchronise 1"]);
+        let mut suspended = definition(Mode::Wal, 50);
+        suspended.values_mut().for_each(|of| of.is_suspended = true);
+        assert!(told(suspended, &[insert("1")]).is_empty());
+    }
+
+    #[test]
+    fn a_changed_key_is_both_keys_and_the_last_that_was_done_to_a_row_counts() {
+        let wal = || definition(Mode::Wal, 0);
+        let update = |old: Option<&'static str>, new| Message::Update {
+            relation: 5,
+            old: old.map(|old| row(&[old])),
+            new: row(&[new, "note"]),
+        };
+        let delete = |id| Message::Delete { relation: 5, old: row(&[id]) };
+        assert_eq!(told(wal(), &[update(Some("1"), "2")]), ["delete 1", "update 2"]);
+        assert_eq!(told(wal(), &[insert("1"), update(None, "1")]), ["insert 1"]);
+        assert_eq!(told(wal(), &[update(None, "1"), delete("1")]), ["delete 1"]);
+        assert_eq!(told(wal(), &[delete("1"), insert("1")]), ["insert 1"]);
+    }
+
+    #[test]
+    fn a_key_that_is_not_as_it_was_attached_concerns_the_whole_table() {
+        let wal = || definition(Mode::Wal, 0);
+        let renamed = relation(&[("bill_id", 20), ("note", 25)]);
+        assert_eq!(told(wal(), &[renamed, insert("1")]), ["insert -"]);
+        let retyped = relation(&[("id", 701), ("note", 25)]);
+        assert_eq!(told(wal(), &[retyped, insert("1")]), ["insert -"]);
+        assert_eq!(told(wal(), &[insert("no number")]), ["insert -"]);
+        let unchanged = Message::Update { relation: 5, old: None, new: vec![Value::Unchanged, Value::Null] };
+        assert_eq!(told(wal(), &[unchanged]), ["update -"]);
+        let truncate = Message::Truncate { relations: vec![5] };
+        assert_eq!(told(wal(), std::slice::from_ref(&truncate)), ["truncate -"]);
+        let by_trigger = Message::Insert {
+            relation: 9,
+            new: vec![Value::Text(b"LAB"), Value::Null, Value::Text(b"truncate"), Value::Text(b"trigger")],
+        };
+        assert!(told(definition(Mode::Both, 0), &[truncate, by_trigger]).is_empty());
+    }
 }

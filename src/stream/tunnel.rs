@@ -4,6 +4,7 @@
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpStream, UnixListener};
@@ -23,6 +24,9 @@ pub struct Tunnel {
 /// What PostgreSQL is asked first: whether it speaks TLS.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 
+/// How long the server may take to agree.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
 impl Tunnel {
     /// The port that names the socket.
     pub const PORT: u16 = 5432;
@@ -32,6 +36,13 @@ impl Tunnel {
         if address.get_ssl_mode() == SslMode::Disable {
             return Ok(None);
         }
+        match tokio::time::timeout(CONNECT_TIMEOUT, Tunnel::dig(address, host, port)).await {
+            Ok(tunnel) => tunnel,
+            Err(_) => Err(io::Error::other("no answer to the question for TLS")),
+        }
+    }
+
+    async fn dig(address: &Address, host: &str, port: u16) -> Result<Option<Tunnel>, Refused> {
         let mut server = TcpStream::connect((host, port)).await?;
         server.set_nodelay(true)?;
         server.write_all(&SSL_REQUEST).await?;

@@ -277,7 +277,7 @@ async fn a_prepared_transaction_arrives_when_it_is_committed() {
 
 #[tokio::test]
 async fn a_bill_is_not_read_before_its_commit_is_seen_by_others() {
-    let cluster = Cluster::start_with(&["fsync=off", "wal_level=logical"]);
+    let cluster = Cluster::start_with(&["fsync=off", "wal_level=logical", "wal_sender_timeout=2s"]);
     let clinic = Clinic::with_both_on(&cluster).await;
     capture_by(&clinic, "wal").await;
     clinic.write(&format!("{LAB} VALUES (100, true, 'cash', 'L1')")).await;
@@ -301,7 +301,11 @@ async fn a_bill_is_not_read_before_its_commit_is_seen_by_others() {
     });
     until(&clinic, &format!("EXISTS (SELECT FROM pg_stat_activity WHERE pid = {pid} AND wait_event = 'SyncRep')"))
         .await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // Longer than the walsender waits for a word of ours, which comes on a timer of its own, however long we wait.
+    let sender = "SELECT active_pid FROM pg_replication_slots WHERE slot_name = daybook.slot_name()";
+    let sender_before = clinic.text(sender).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(clinic.text(sender).await, sender_before, "the walsender is the one that it was");
     let seen = "SELECT count(*) FROM daybook.sync_queue WHERE origin = 'wal'";
     assert_eq!(clinic.text(seen).await, "0", "an event now would find the old row, and be done with");
     for sql in ["ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()"] {

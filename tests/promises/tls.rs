@@ -35,6 +35,7 @@ impl Secured {
         let cluster = Cluster::start_with(&[
             "fsync=off",
             "max_prepared_transactions=10",
+            "wal_level=logical",
             "listen_addresses=127.0.0.1",
             &format!("port={port}"),
         ]);
@@ -179,4 +180,41 @@ async fn bills_are_posted_over_tls_to_servers_that_signed_their_own_certificates
     assert_eq!((drained.unfinished, drained.parked), (0, 0));
     let entries = admin.query_one("SELECT count(*) FROM ledger.journal_entries", &[]).await.expect("looks");
     assert_eq!(entries.get::<_, i64>(0), 1);
+}
+
+/// The stream of changes is encrypted and trusts as every other connection, with a password by SCRAM.
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_streamed_over_tls_with_a_password() {
+    let server = Secured::start().await;
+    let database = server.cluster.clinic_database().await;
+    let admin = server.cluster.admin(&database).await;
+    let capture =
+        "SELECT daybook.attach(relation, reference_type, key_columns, filter_columns, 'wal') FROM daybook.sync_source";
+    admin.batch_execute(capture).await.expect("captures from the WAL");
+    let grant = "ALTER ROLE with_password REPLICATION; GRANT daybook_consumer TO with_password";
+    admin.batch_execute(grant).await.expect("grants");
+    let root = server.files.join("root.crt").display().to_string();
+    let url = server.url("localhost", "with_password:secret", &format!("sslmode=verify-full&sslrootcert={root}"));
+    let address = parse_url(Side::Source, &url.replace("/postgres?", &format!("/{database}?"))).expect("is usable");
+    let databases =
+        Databases { name: None, source: address.clone(), ledger: address, workers: 1, heads: Default::default() };
+    daybook::consumer::drain(databases.clone(), Duration::from_secs(30)).await.expect("makes the slot");
+    admin.batch_execute("INSERT INTO lab_bills (amount, invoice_number) VALUES (10, 'A')").await.expect("writes");
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(daybook::consumer::run(databases, async {
+        let _ = stopped.await;
+    }));
+    let encrypted = "SELECT count(*) FROM pg_stat_replication AS r JOIN pg_stat_ssl AS s ON s.pid = r.pid
+                     WHERE s.ssl AND r.usename = 'with_password'";
+    let posted = "SELECT count(*) FROM ledger.journal_entries WHERE event_origin = 'wal'";
+    for _ in 0..300 {
+        let encrypted: i64 = admin.query_one(encrypted, &[]).await.expect("looks").get(0);
+        let posted: i64 = admin.query_one(posted, &[]).await.expect("looks").get(0);
+        if (encrypted, posted) == (1, 1) {
+            let _ = stop.send(());
+            return running.await.expect("ends").expect("ends in order");
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("nothing came over an encrypted stream");
 }

@@ -40,11 +40,30 @@ pub async fn strike(world: Arc<World>, fault: Fault) {
             }
             let _ = holder.batch_execute("ROLLBACK").await;
         }
+        Fault::DropSlot { makes_it_anew } => drop_slot(&world, makes_it_anew).await,
         Fault::FullDisk { side, ms } => {
             full_disk(&world, side, true).await;
             pause(ms).await;
             full_disk(&world, side, false).await;
         }
+    }
+}
+
+/// Ends the walsender, drops its slot, and makes another one of its name where that is wanted and nobody was quicker.
+async fn drop_slot(world: &World, makes_it_anew: bool) {
+    let Some(dba) = admin(world, Side::Source).await else { return };
+    let end = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = daybook.slot_name() AND active";
+    let drop =
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = daybook.slot_name()";
+    for _ in 0..20 {
+        let _ = dba.batch_execute(end).await;
+        if dba.batch_execute(drop).await.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    if makes_it_anew && let Ok(statement) = dba.query_one("SELECT daybook.slot_statement()", &[]).await {
+        let _ = dba.batch_execute(statement.get(0)).await;
     }
 }
 

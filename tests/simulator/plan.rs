@@ -24,6 +24,8 @@ pub struct Plan {
 pub struct Shape {
     /// Source and ledger in two clusters, or both in one database.
     pub two_clusters: bool,
+    /// Every table captured by triggers and from the WAL, and the stream struck along with everything else.
+    pub is_streamed: bool,
     /// Workers of each process.
     pub workers: Vec<usize>,
     /// At which points processes are to die by themselves, one after the other, as `DAYBOOK_CRASH_AT` says it.
@@ -145,6 +147,10 @@ pub enum Fault {
         table: &'static str,
         ms: u64,
     },
+    /// The slot of the stream is gone; it is made anew by hand, or by whoever streams.
+    DropSlot {
+        makes_it_anew: bool,
+    },
     /// What the server says when its disk is full, where the consumer writes.
     FullDisk {
         side: Side,
@@ -188,13 +194,15 @@ fn shape(seed: u64, random: &mut StdRng) -> Shape {
     let batch = [1, 2, 5, 40, 1000][random.random_range(0..5)];
     let attempts = if random.random_bool(0.8) { 100 } else { 2 };
     let brake = if random.random_bool(0.85) { 999_999_999 } else { 5 };
+    let points: Vec<&str> = crash_point::ALL.into_iter().chain(crash_point::STREAM).collect();
     let mut crash = || {
-        let point = crash_point::ALL[random.random_range(0..crash_point::ALL.len())];
+        let point = points[random.random_range(0..points.len())];
         (random.random_range(0..workers.len()), format!("{point}:{}", random.random_range(1..30)))
     };
     let crash_at = (0..7).map(|_| crash()).collect();
     Shape {
         two_clusters: seed % 2 == 1,
+        is_streamed: seed.is_multiple_of(3),
         workers,
         crash_at,
         settings: vec![
@@ -281,6 +289,9 @@ fn fault(shape: &Shape, random: &mut StdRng) -> Fault {
     let side = if random.random_bool(0.5) { Side::Source } else { Side::Ledger };
     let process = random.random_range(0..shape.workers.len());
     let ms = random.random_range(20..900);
+    if shape.is_streamed && random.random_bool(0.15) {
+        return Fault::DropSlot { makes_it_anew: random.random_bool(0.5) };
+    }
     match random.random_range(0..27) {
         0..3 => Fault::KillConsumer { process },
         3..5 => Fault::StopConsumer { process, ms },

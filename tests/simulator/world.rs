@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use daybook::address::parse_url;
+use daybook::database::Session;
 use daybook::identity::Wishes;
 use daybook::install::install;
 use daybook::private_server::PrivateServer;
+use daybook::stream;
 use tokio_postgres::Client;
 
 use crate::application::{connect, work};
@@ -55,6 +57,9 @@ impl Servers {
             "full_page_writes=off",
             "wal_writer_delay=10s",
             "max_prepared_transactions=20",
+            "wal_level=logical",
+            "max_replication_slots=20",
+            "max_wal_senders=20",
             "max_connections=40",
             "superuser_reserved_connections=3",
             "deadlock_timeout=500ms",
@@ -87,7 +92,9 @@ impl Servers {
 }
 
 async fn make_template(server: &PrivateServer, admin: &Client) -> Vec<(String, String)> {
-    for sql in ["CREATE ROLE desk LOGIN", "CREATE ROLE bookkeeper LOGIN", &format!("CREATE DATABASE {TEMPLATE}")] {
+    for sql in
+        ["CREATE ROLE desk LOGIN", "CREATE ROLE bookkeeper LOGIN REPLICATION", &format!("CREATE DATABASE {TEMPLATE}")]
+    {
         admin.batch_execute(sql).await.expect("prepares the server");
     }
     let config = parse_url(daybook::database::Side::Source, &server.url("postgres", TEMPLATE)).expect("our own URL");
@@ -194,6 +201,10 @@ impl World {
             let sql = "UPDATE daybook.sync_configuration SET config_value = $2 WHERE config_key = $1";
             admin.execute(sql, &[key, value]).await.expect("configures");
         }
+        if plan.shape.is_streamed {
+            let attach = "SELECT daybook.attach(relation, reference_type, key_columns, filter_columns, 'both') FROM daybook.sync_source";
+            admin.batch_execute(attach).await.expect("captures them by both ways");
+        }
         let proxy = async |server: usize| Proxy::start(servers.directories[server].join(".s.PGSQL.5432")).await;
         let places = [
             Place { server: 0, database: source, proxy: proxy(0).await },
@@ -232,7 +243,7 @@ pub async fn live(servers: &Arc<Servers>, plan: &Plan) -> Ended {
     act(&world, plan, &mut ended).await;
     let acted = Instant::now();
     put_in_order(&world, plan).await;
-    let is_drained = drain(&world).await;
+    let is_drained = drain(&world, plan.shape.is_streamed).await;
     ended.drained_after = acted.elapsed();
     watch.abort();
     let _ = watch.await;
@@ -253,7 +264,7 @@ pub async fn live(servers: &Arc<Servers>, plan: &Plan) -> Ended {
     ended.steps = std::mem::take(&mut *world.steps.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
     if is_drained {
         let (source_url, ledger_url) = (world.url(Side::Source, "postgres"), world.url(Side::Ledger, "postgres"));
-        if let Some(finding) = oracle::reconciled(&source_url, &ledger_url).await {
+        if let Some(finding) = oracle::reconciled(&source_url, &ledger_url, plan.shape.is_streamed).await {
             ended.findings.push(finding);
         }
     }
@@ -329,9 +340,16 @@ async fn put_in_order(world: &World, plan: &Plan) {
 }
 
 /// Waits until nothing is left to do: at first, and again after an operator's last decisions.
-async fn drain(world: &World) -> bool {
+async fn drain(world: &World, is_streamed: bool) -> bool {
     let source = connect(&world.url(Side::Source, "postgres")).await.expect("connects");
     let ledger = connect(&world.url(Side::Ledger, "postgres")).await.expect("connects");
+    if is_streamed {
+        let session = Session::new(connect(&world.url(Side::Source, "postgres")).await.expect("connects"));
+        if !stream::catch_up(&session, DRAIN_MAX).await.expect("asks for the stream's place") {
+            world.found("the stream does not catch up".into());
+            return false;
+        }
+    }
     if !oracle::drained(&source, &ledger, DRAIN_MAX).await {
         return false;
     }

@@ -147,3 +147,25 @@ async fn a_key_of_any_type_is_named_by_the_stream_as_by_the_trigger() {
     let passed = format!("SELECT commit_lsn >= '{position}' FROM daybook.wal_progress");
     assert_eq!(clinic.text(&passed).await, "true", "the stream was there");
 }
+
+#[tokio::test]
+async fn a_large_value_that_is_not_told_again_is_no_matter() {
+    for identity in ["DEFAULT", "FULL"] {
+        let clinic = clinic("wal").await;
+        let big = format!(
+            "ALTER TABLE lab_bills ADD COLUMN report text; ALTER TABLE lab_bills ALTER COLUMN report SET STORAGE EXTERNAL;
+             ALTER TABLE lab_bills REPLICA IDENTITY {identity}"
+        );
+        clinic.dba.batch_execute(&big).await.expect("alters");
+        clinic
+            .write(&format!("{LAB} VALUES (100, true, 'cash', 'L1'); UPDATE lab_bills SET report = repeat('x', 90000)"))
+            .await;
+        clinic.drain().await;
+        clinic.write("UPDATE lab_bills SET amount = 500").await;
+        clinic.write("UPDATE lab_bills SET id = 9").await;
+        clinic.drain().await;
+        clinic.assert_ledger_equals_bills().await;
+        let dirty = "SELECT count(*) FROM daybook.sync_audit_log WHERE origin = 'wal' AND reference_id IS NULL";
+        assert_eq!(clinic.text(dirty).await, "0", "{identity}: every change named its bill");
+    }
+}

@@ -269,3 +269,15 @@ async fn a_role_that_may_not_replicate_is_told_what_to_grant_and_the_slot_made_b
     let alert = clinic.text(alert).await;
     assert!(alert.contains("REPLICATION") && alert.contains("pg_create_logical_replication_slot"), "{alert}");
 }
+
+#[tokio::test]
+async fn a_slot_that_a_standby_can_keep_is_one_from_17_on() {
+    let clinic = streamed().await;
+    let version: i32 = clinic.text("SELECT current_setting('server_version_num')").await.parse().expect("a number");
+    if version < 170_000 {
+        eprintln!("skipped: before PostgreSQL 17 no slot fails over; after a promotion everything is reconciled");
+        return;
+    }
+    let failover = "SELECT failover FROM pg_replication_slots WHERE slot_name = daybook.slot_name()";
+    assert_eq!(clinic.text(failover).await, "true");
+}
