@@ -4,7 +4,7 @@
 SELECT f.kind, f.entry_id, f.source, f.reference_type, f.reference_id, f.problem
 FROM (SELECT 'provenance' AS kind, e.id AS entry_id, e.source, e.reference_type, e.reference_id,
              CASE WHEN (sign(e.event_seq) = CASE e.reference_type WHEN 'CASH_CLOSURE' THEN -1 ELSE 1 END AND e.event_origin <> '' AND e.event_xid <> '0' AND isfinite(e.changed_at)
-                        AND e.session_user_name <> '') IS NOT TRUE
+                        AND (e.session_user_name <> '' OR e.event_origin = 'wal')) IS NOT TRUE -- the WAL does not tell who
                       THEN 'it does not tell the event, transaction, time and user that caused it'
                   WHEN e.reference_type <> 'CASH_CLOSURE'
                        AND NOT EXISTS (SELECT FROM ledger.posting_rules AS r

@@ -134,6 +134,12 @@ async fn an_entry_captured_from_the_wal_names_its_transaction_and_when_it_was_co
     clinic.drain().await;
     let cause = "SELECT concat_ws(' ', event_xid, event_origin, changed_at BETWEEN now() - interval '1 minute' AND now()) FROM ledger.journal_entries";
     assert_eq!(clinic.ledger_text(cause).await, format!("{xid} wal t"));
+    // Who made the change is not in the WAL, and no sign that somebody tampered with the entry.
+    let running = Running::start(&clinic).await;
+    let options = daybook::reconcile::Options { full: true, journal: true, ..Default::default() };
+    let report = daybook::reconcile::reconcile(&clinic.options(1), options).await.expect("reconciles");
+    running.end().await;
+    assert_eq!(report.outcome, "proven", "{}", report.to_text());
 }
 
 #[tokio::test]

@@ -202,6 +202,12 @@ impl World {
             admin.execute(sql, &[key, value]).await.expect("configures");
         }
         if plan.shape.is_streamed {
+            let advice = "SELECT daybook.replica_identity_advice(relation, key_columns) FROM daybook.sync_source";
+            for row in admin.query(advice, &[]).await.expect("asks") {
+                if let Some(advice) = row.get::<_, Option<&str>>(0) {
+                    admin.batch_execute(advice).await.expect("gives it a replica identity");
+                }
+            }
             let attach = "SELECT daybook.attach(relation, reference_type, key_columns, filter_columns, 'both') FROM daybook.sync_source";
             admin.batch_execute(attach).await.expect("captures them by both ways");
         }

@@ -327,7 +327,7 @@ async fn a_large_export_streams_in_little_memory_and_ends_quietly_when_its_reade
         daybook(&of(&urls, &["export", "--format", "json"])).stdout(Stdio::piped()).spawn().expect("starts");
     let mut stdout = exporting.stdout.take().expect("a pipe");
     let status = format!("/proc/{}/status", exporting.id());
-    let (mut bytes, mut peak_kb, mut buffer) = (0, 0, vec![0; 1 << 16]);
+    let (mut bytes, mut first_kb, mut peak_kb, mut buffer) = (0, 0, 0, vec![0; 1 << 16]);
     loop {
         let count = stdout.read(&mut buffer).expect("reads");
         if count == 0 {
@@ -338,10 +338,13 @@ async fn a_large_export_streams_in_little_memory_and_ends_quietly_when_its_reade
         let status = std::fs::read_to_string(&status).unwrap_or_default();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         peak_kb = peak.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(peak_kb);
+        first_kb = if first_kb == 0 { peak_kb } else { first_kb };
     }
     assert_eq!(exporting.wait().expect("ends").code(), Some(0));
     assert!(bytes > 30_000_000, "{bytes} bytes");
-    assert!((1..24_000).contains(&peak_kb), "{peak_kb} kB for {bytes} bytes");
+    // The program itself takes most of that; what it takes for the journal is bounded however long that is.
+    assert!((1..28_000).contains(&peak_kb), "{peak_kb} kB for {bytes} bytes");
+    assert!(peak_kb - first_kb < 4_000, "{first_kb} kB at its beginning, {peak_kb} kB for {bytes} bytes");
 
     let mut exporting = daybook(&of(&urls, &["export", "--format", "hledger"]));
     let mut exporting = exporting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
