@@ -19,6 +19,10 @@ pub struct Attach {
     /// What becomes of the entries of deleted bills: reverse, keep or alert [default: reverse]
     #[arg(long, value_name = "POLICY", value_parser = ["reverse", "keep", "alert"])]
     on_delete: Option<String>,
+    /// How it is captured: by triggers, from the WAL, or both, where the WAL proves that the triggers missed nothing [default: as it is,
+    /// at first trigger]
+    #[arg(long, value_parser = ["trigger", "wal", "both"])]
+    capture_mode: Option<String>,
     /// Print the statement for review instead of running it
     #[arg(long)]
     print: bool,
@@ -70,7 +74,9 @@ pub async fn apply(Apply { of: OneFile { urls, file }, replace }: Apply) -> Resu
 }
 
 /// Attaches the rule's table with the columns that it maps.
-pub async fn attach(Attach { of: OneFile { urls, file }, go_live, on_delete, print }: Attach) -> Result<u8> {
+pub async fn attach(
+    Attach { of: OneFile { urls, file }, go_live, on_delete, capture_mode, print }: Attach,
+) -> Result<u8> {
     let rule = read(&file)?;
     let Some(table) = rule.table.as_ref().filter(|_| !rule.key.is_empty()) else {
         return Err(Error::Usage(format!(
@@ -99,6 +105,9 @@ pub async fn attach(Attach { of: OneFile { urls, file }, go_live, on_delete, pri
     }
     if let Some(policy) = on_delete {
         statement.push_str(&format!(", on_delete => {}", quote_literal(&policy)));
+    }
+    if let Some(mode) = capture_mode {
+        statement.push_str(&format!(", capture_mode => {}", quote_literal(&mode)));
     }
     statement.push_str(");");
     if print {

@@ -93,8 +93,9 @@ async fn a_slot_that_the_server_invalidated_is_made_anew_and_every_bill_reconcil
 async fn a_slot_that_lags_is_alerted_before_it_fills_the_disk() {
     let clinic = streamed().await;
     clinic.configure("alert_threshold_slot_lag_mb", "1").await;
-    let fill = "SELECT pg_logical_emit_message(false, 'x', repeat('x', 900000)) FROM generate_series(1, 4)";
+    let fill = "SELECT pg_logical_emit_message(true, 'x', repeat('x', 900000)) FROM generate_series(1, 4)";
     clinic.dba.batch_execute(fill).await.expect("writes WAL");
+    until(&clinic, "EXISTS (SELECT FROM daybook.current_alerts WHERE alert_type = 'SLOT_LAG')").await;
     let alert = "SELECT message FROM daybook.current_alerts WHERE alert_type = 'SLOT_LAG'";
     let alert = clinic.text(alert).await;
     assert!(alert.contains("the server keeps") && alert.contains("does `daybook run` stream"), "{alert}");
