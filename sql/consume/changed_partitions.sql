@@ -10,11 +10,10 @@ WITH present AS (
     UPDATE daybook.sync_source AS s SET partitions = p.now
     FROM present AS p
     WHERE s.relation = p.relation AND s.partitions = p.before AND p.now <> p.before
-    RETURNING s.source, s.reference_type, p.before, p.now
+    RETURNING s.relation, s.source, s.reference_type, p.before, p.now
 )
 INSERT INTO daybook.sync_queue (source, reference_type, operation, origin)
 SELECT source, reference_type, 'reconcile', 'repair'
 FROM changed
 WHERE NOT before <@ now
-   OR EXISTS (SELECT FROM pg_trigger AS t
-              WHERE t.oid = ANY (now) AND t.oid <> ALL (before) AND pg_relation_size(t.tgrelid) > 0)
+   OR EXISTS (SELECT FROM daybook.partition_marks(relation) AS m WHERE m.mark <> ALL (before) AND pg_relation_size(m.part) > 0)

@@ -14,13 +14,19 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = relation AND tgname = trigger_name)
 $$;
 
--- The OIDs of our row triggers on a partitioned table and its partitions: another one wherever a partition was attached. Where it has no
--- trigger, captured from the WAL alone, the partition's own.
+-- A partitioned table and its partitions, each with a mark that is another one whenever it was attached anew: the OID of our row trigger on
+-- it; where it has none, captured from the WAL alone, a digest of it and of the transaction that attached it.
+CREATE OR REPLACE FUNCTION daybook.partition_marks(attached regclass) RETURNS TABLE (part regclass, mark oid)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT p, coalesce(t.oid, (hashtextextended(concat_ws(' ', p::oid, i.xmin), 0) & 4294967295)::oid)
+    FROM daybook.relation_parts(attached) AS p
+    LEFT JOIN pg_trigger AS t ON t.tgrelid = p AND t.tgname = 'daybook_capture'
+    LEFT JOIN pg_inherits AS i ON i.inhrelid = p
+$$;
+
 CREATE OR REPLACE FUNCTION daybook.partition_triggers(attached regclass) RETURNS oid[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(array_agg(coalesce(t.oid, part::oid) ORDER BY coalesce(t.oid, part::oid)), '{}')
-    FROM daybook.relation_parts(attached) AS part
-    LEFT JOIN pg_trigger AS t ON t.tgrelid = part AND t.tgname = 'daybook_capture'
+    SELECT coalesce(array_agg(mark ORDER BY mark), '{}') FROM daybook.partition_marks(attached)
 $$;
 
 -- Whether every change of a table is published.
