@@ -206,7 +206,13 @@ impl Crew {
 
     /// Streams changes where a table is captured from the WAL. Returns whether one is.
     async fn stream_if_wanted(&mut self, housekeeper: &Housekeeper) -> Result<bool> {
-        while self.stream.try_join_next().is_some() {}
+        while let Some(ended) = self.stream.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!("the stream of changes ended by itself, and is begun anew: {error}");
+                let message = "the stream of changes met a bug of ours and is begun anew again and again; please report it with the log";
+                raise_alert(&housekeeper.session, stream::STREAM_STOPPED, "source", message).await;
+            }
+        }
         let is_wanted = housekeeper.stream_is_wanted().await?;
         if is_wanted && self.stream.is_empty() {
             let Shared { options, stop, wake, .. } = self.shared.clone();

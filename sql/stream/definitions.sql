@@ -4,7 +4,8 @@ SELECT s.relation::oid AS relation, s.reference_type, s.key_columns, s.capture_m
        (s.capture_mode_since - '0/0')::bigint AS mode_since, k.ids AS key_type_ids, k.names AS key_types
 FROM daybook.sync_source AS s
 CROSS JOIN LATERAL (
-    SELECT array_agg(t.oid ORDER BY position) AS ids,
-           array_agg(format_type(CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END, -1) ORDER BY position) AS names
+    -- A domain may be gone: then its key is none as it was attached, and not a shorter one.
+    SELECT array_agg(k.type::oid ORDER BY position) AS ids,
+           array_agg(format_type(CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE k.type::oid END, -1) ORDER BY position) AS names
     FROM unnest(s.key_types) WITH ORDINALITY AS k (type, position)
-    JOIN pg_type AS t ON t.oid = k.type) AS k
+    LEFT JOIN pg_type AS t ON t.oid = k.type) AS k

@@ -2,7 +2,7 @@
 -- there is none. Touches: wal_progress and the catalog, read only.
 SELECT daybook.slot_name()::text AS slot_name, daybook.slot_statement() AS statement,
        c.system_identifier, (p.commit_lsn - '0/0')::bigint AS progress, p.system_identifier AS progress_system_identifier,
-       s.slot_name IS NOT NULL AS exists, s.database = current_database() AND s.plugin = 'pgoutput' AND NOT s.temporary AS is_ours,
+       s.slot_name IS NOT NULL AS exists, coalesce(s.database = current_database() AND s.plugin = 'pgoutput' AND NOT s.temporary, false) AS is_ours,
        s.active, s.wal_status, (s.confirmed_flush_lsn - '0/0')::bigint AS confirmed,
        (SELECT count(*) FROM daybook.sync_source WHERE capture_mode <> 'trigger') AS wanted,
        (SELECT count(*) FROM pg_publication WHERE pubname IN ('daybook', 'daybook_queue')) AS publications

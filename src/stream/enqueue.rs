@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::pgoutput::Lsn;
 use super::transaction::{
-    Changed, Definition, Enqueued, Mode, Needed, NewEvent, Operation, Transaction, events, forget_keys,
+    Changed, Definition, Enqueued, Mode, Needed, NewEvent, Operation, Transaction, events, forget_keys, is_read_alike,
 };
 use crate::crash_point::crash_point;
 use crate::database::{Parameters, Session};
@@ -75,16 +75,10 @@ impl Enqueuer {
         self.wait_until_visible(&xids).await?;
         self.session.begin().await.doing("beginning to enqueue")?;
         let definitions = self.definitions().await?;
-        let is_as_before = |id: &u32| match (read_by.get(id), definitions.get(id)) {
-            (Some(before), Some(now)) => {
-                (&before.key_columns, &before.key_type_ids) == (&now.key_columns, &now.key_type_ids)
-            }
-            _ => true,
-        };
         let (mut types, mut ids, mut operations): (Vec<&str>, Vec<Option<&str>>, Vec<&str>) = Default::default();
         let (mut causes, mut times): (Vec<&str>, Vec<i64>) = Default::default();
         for transaction in transactions.iter_mut() {
-            forget_keys(transaction, is_as_before);
+            forget_keys(transaction, |id| is_read_alike(read_by.get(id), definitions.get(id)));
         }
         for (transaction, xid) in transactions.iter().zip(&xids) {
             for NewEvent { reference_type, reference_id, operation } in events(transaction, &definitions) {
@@ -194,20 +188,16 @@ impl Enqueuer {
         self.session.begin().await.doing("beginning to enqueue")?;
         self.session.batch_execute(FOR_MANY).await.doing("beginning to enqueue")?;
         let definitions = self.definitions().await?;
+        forget_keys(&mut transaction, |id| is_read_alike(read_by.get(id), definitions.get(id)));
         let (mut relations, mut types): (Vec<u32>, Vec<&str>) = Default::default();
         let (mut leaves_out, mut are_looks): (Vec<bool>, Vec<bool>) = Default::default();
-        for relation in transaction.changed.keys() {
+        for (relation, changed) in &transaction.changed {
             let Some(definition) = definitions.get(relation) else { continue };
             let needed = definition.needed(transaction.commit_lsn);
             let enqueued = transaction.enqueued.get(&definition.reference_type);
             let table_is_told = needed == Needed::Bypassed && enqueued.is_some_and(|enqueued| enqueued.without_key);
-            if needed == Needed::Nothing || table_is_told {
-                continue;
-            }
-            if read_by.get(relation).is_some_and(|before| {
-                (&before.key_columns, &before.key_type_ids) != (&definition.key_columns, &definition.key_type_ids)
-            }) {
-                continue; // attached anew meanwhile, which has all of it reconciled
+            if needed == Needed::Nothing || table_is_told || changed.is_misread {
+                continue; // or the table is looked at as a whole
             }
             relations.push(*relation);
             types.push(&definition.reference_type);

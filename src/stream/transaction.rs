@@ -60,6 +60,8 @@ pub struct Changed {
     /// A row was changed whose key could not be read as it was attached.
     pub without_key: Option<Operation>,
     pub is_truncated: bool,
+    /// It was attached anew while it was read: keys of it that were moved out of memory are of no use.
+    pub is_misread: bool,
 }
 
 /// What triggers enqueued in a transaction, of one reference type.
@@ -228,12 +230,8 @@ impl Assembler {
     /// Takes up what is attached now. What the transaction under way has read by another key is of no use any more: its table is looked at
     /// as a whole.
     pub fn redefine(&mut self, definitions: HashMap<u32, Definition>) {
-        let is_as_before = |id: &u32| match (self.definitions.get(id), definitions.get(id)) {
-            (Some(before), Some(now)) => {
-                (&before.key_columns, &before.key_type_ids) == (&now.key_columns, &now.key_type_ids)
-            }
-            (before, _) => before.is_none(),
-        };
+        let before = &self.definitions;
+        let is_as_before = |id: &u32| is_read_alike(before.get(id), definitions.get(id));
         if let Some(transaction) = &mut self.current {
             forget_keys(transaction, is_as_before);
         }
@@ -394,18 +392,33 @@ impl Assembler {
     }
 }
 
-/// Forgets the keys of tables that are not as they were: they are looked at as a whole.
+/// Forgets the keys of tables that are not as they were when they were read: they are looked at as a whole. Also where no key is left here,
+/// because they were moved out of memory.
 pub fn forget_keys(transaction: &mut Transaction, is_as_before: impl Fn(&u32) -> bool) {
     for (_, changed) in transaction.changed.iter_mut().filter(|(id, _)| !is_as_before(id)) {
-        if let Some(operation) = changed.keys.values().next().copied() {
-            changed.keys.clear();
-            changed.without_key.get_or_insert(operation);
+        let operation = changed.keys.values().next().copied().unwrap_or(Operation::Update);
+        changed.keys.clear();
+        changed.without_key.get_or_insert(operation);
+        changed.is_misread = true;
+    }
+}
+
+/// Whether rows of a table are read by the same key under both definitions.
+pub fn is_read_alike(before: Option<&Definition>, now: Option<&Definition>) -> bool {
+    match (before, now) {
+        (Some(before), Some(now)) => {
+            (&before.key_columns, &before.key_type_ids) == (&now.key_columns, &now.key_type_ids)
         }
+        (before, _) => before.is_none(),
     }
 }
 
 /// Where the key's columns stand; `None` where one is missing, or of another type.
 fn key_places(definition: &Definition, columns: &[(String, u32)]) -> Option<Vec<usize>> {
+    // Not by the first few of them.
+    if definition.key_columns.len() != definition.key_type_ids.len() {
+        return None;
+    }
     let place = |(name, type_id): (&String, &u32)| columns.iter().position(|(of, id)| of == name && id == type_id);
     definition.key_columns.iter().zip(&definition.key_type_ids).map(place).collect()
 }
