@@ -466,10 +466,35 @@ async fn remove(script: &Script, config: &Address, sql: &str) -> Result<String> 
     client.batch_execute(sql).await.map_err(|error| {
         Error::Unreachable(format!("uninstalling from {place}: {}; nothing was changed", explain(&error)))
     })?;
+    if script.side == Side::Source {
+        drop_slot_made_meanwhile(&client).await?;
+    }
     Ok(match there {
         true => format!("schema {} is gone from {place}", script.schema),
         false => format!("there was no schema {} in {place}", script.schema),
     })
+}
+
+/// A consumer that was not stopped may have been making its slot anew while the schema went.
+async fn drop_slot_made_meanwhile(client: &Client) -> Result<()> {
+    let slot = "slot_name = (SELECT 'daybook_' || oid FROM pg_database WHERE datname = current_database()) AND database = current_database()";
+    let end = format!("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE {slot} AND active");
+    let drop =
+        format!("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE {slot} AND NOT active");
+    let left = format!("SELECT EXISTS (SELECT FROM pg_replication_slots WHERE {slot})");
+    for _ in 0..50 {
+        if !client.query_one(&left, &[]).await.doing("looking for the slot")?.get::<_, bool>(0) {
+            return Ok(());
+        }
+        client.batch_execute(&end).await.doing("ending the stream")?;
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        if let Err(error) = client.batch_execute(&drop).await {
+            tracing::debug!("dropping the slot: {}", explain(&error)); // somebody was quicker
+        }
+    }
+    Err(Error::Unreachable(
+        "daybook is gone, and its slot is held by a consumer: stop `daybook run`, and uninstall once more".into(),
+    ))
 }
 
 /// The SQL that [`uninstall`] would run.

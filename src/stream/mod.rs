@@ -60,6 +60,11 @@ const BUSY_PAUSE: Duration = Duration::from_secs(2);
 /// What asks the stream to keep its place at once.
 const WORD: &str = "daybook_stream";
 
+/// How the transport tells the SQLSTATE, whatever language the server speaks: another process has the slot; a publication was not there yet
+/// where the slot stands.
+const OBJECT_IN_USE: &str = "SQLSTATE 55006";
+const UNDEFINED_OBJECT: &str = "SQLSTATE 42704";
+
 /// How a stream ended in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ended {
@@ -149,7 +154,7 @@ impl Stream {
         let Some(from) = self.place(&session, &facts).await? else { return Ok(Ended::Busy) };
         let walsender = match Walsender::start(&self.options.source, &facts.slot_name, PUBLICATIONS, from).await {
             Ok(walsender) => walsender,
-            Err(error) if error.to_string().contains("is active for PID") => return Ok(Ended::Busy),
+            Err(error) if error.to_string().contains(OBJECT_IN_USE) => return Ok(Ended::Busy),
             Err(error) => return Err(error),
         };
         let resolve = "SELECT daybook.resolve_alert($1, 'source')";
@@ -158,8 +163,7 @@ impl Stream {
         let enqueuer = Enqueuer::new(session, from, settings.statement_timeout).await?;
         let ended = Streaming::new(walsender, enqueuer, self.wake.clone()).await?.run(&self.stop).await;
         if let Err(error) = &ended {
-            let why = error.to_string();
-            self.is_unreadable = why.contains("publication") && why.contains("does not exist");
+            self.is_unreadable = error.to_string().contains(UNDEFINED_OBJECT);
         }
         ended.map(|ended| match ended {
             Ended::NotWanted => Ended::Busy, // the slot is dropped when the walsender has left it
@@ -205,14 +209,22 @@ impl Stream {
                 (from, Some(message))
             }
         };
+        if let Err(error) = self.begin(session, facts, from, why).await {
+            slot::unmake(session, facts).await;
+            return Err(error);
+        }
+        self.is_unreadable = false;
+        Ok(Some(from))
+    }
+
+    /// Keeps the place of a slot that has no past, with the reconciliation of what came before it, and what was lost.
+    async fn begin(&self, session: &Session, facts: &Facts, from: Lsn, lost: Option<String>) -> Result<()> {
         session.begin().await.doing("beginning the stream")?;
-        if let Some(message) = why {
+        if let Some(message) = lost {
             raise_alert(session, SLOT_LOST, &facts.slot_name, &message).await;
         }
         session.execute(sql::BEGIN, &[&(from as i64)]).await.doing("beginning the stream")?;
-        session.commit().await.doing("beginning the stream")?;
-        self.is_unreadable = false;
-        Ok(Some(from))
+        session.commit().await.doing("beginning the stream")
     }
 
     /// A slot begins when each transaction has ended that was there.
@@ -225,7 +237,8 @@ impl Stream {
     }
 }
 
-const STREAM_STOPPED: &str = "STREAM_STOPPED";
+/// The alert of a stream that does not run.
+pub const STREAM_STOPPED: &str = "STREAM_STOPPED";
 const SLOT_LOST: &str = "SLOT_LOST";
 
 /// So long a transaction of the application may keep the slot from being made.

@@ -112,9 +112,34 @@ pub async fn make(source: &Session, facts: &Facts, drops: bool) -> Result<Lsn> {
     let sql = format!(
         "SELECT (lsn - '0/0')::bigint::text FROM pg_create_logical_replication_slot($1::text::name, 'pgoutput'{failover})"
     );
-    let position = as_login_role(source, &sql, facts).await?;
+    let position = match as_login_role(source, &sql, facts).await {
+        Ok(position) => position,
+        Err(error) => {
+            unmake(source, facts).await; // where daybook was uninstalled while it was made
+            return Err(error);
+        }
+    };
     let position: Option<i64> = position.and_then(|text| text.parse().ok());
     position.map(|lsn| lsn as Lsn).ok_or_else(|| Error::Unexpected(format!("{doing}: it has no position")))
+}
+
+/// Drops a slot that was just made and that nobody will read, so that it keeps no WAL for ever. Where that fails, too, the log has what to say.
+pub async fn unmake(source: &Session, facts: &Facts) {
+    let unmade = async {
+        source.rollback().await?;
+        source.batch_execute("RESET ROLE").await?;
+        // One of our kind alone; the same statement finds none where it was not made.
+        let drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
+                    WHERE slot_name = $1 AND database = current_database() AND plugin = 'pgoutput' AND NOT active";
+        source.query(drop, &[&facts.slot_name]).await
+    };
+    if let Err(error) = unmade.await {
+        tracing::warn!(
+            slot = facts.slot_name,
+            "is not needed, and could not be dropped: {}",
+            crate::error::explain(&error)
+        );
+    }
 }
 
 /// Drops it, where no table wants it any more.

@@ -16,8 +16,8 @@ use crate::error::{Error, Result};
 /// How often progress is reported, at least.
 const FEEDBACK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// So many messages are read ahead.
-const MESSAGES_AHEAD_MAX: usize = 1024;
+/// So many messages are read ahead while we wait, each as large as its row; the rest waits at the server.
+const MESSAGES_AHEAD_MAX: usize = 32;
 
 /// How the walsender writes values as text, whatever the role's settings are: as [`crate::key::of_wire`] reads them.
 const OPTIONS: &str = "-c datestyle=ISO,YMD -c timezone=UTC -c search_path=pg_catalog";
