@@ -70,6 +70,9 @@ BEGIN
        (wanted.relation, wanted.source, wanted.relation_name, wanted.reference_type, wanted.key_columns,
         wanted.key_types, wanted.filter_columns, wanted.capture_mode, wanted.go_live, wanted.on_delete)
        AND daybook.capture_is_whole(attach.relation, 'daybook_capture')
+       -- Published again by hand, it missed what was changed before.
+       AND NOT EXISTS (SELECT FROM daybook.sync_alerts AS a
+                       WHERE a.alert_type = 'CAPTURE_STOPPED' AND a.cause = attach.reference_type AND a.state <> 'resolved')
        AND daybook.consumer_can_read(attach.relation, attach.key_columns || attach.filter_columns);
     IF is_as_wanted AND daybook.capture_is_whole(attach.relation, 'daybook_capture_truncate') THEN
         RAISE NOTICE '% is attached as % already; nothing was changed', attach.relation, attach.reference_type;
@@ -127,8 +130,8 @@ BEGIN
         END IF;
     ELSE
         PERFORM daybook.publish(attach.relation);
-        PERFORM daybook.resolve_alert('CAPTURE_STOPPED', wanted.reference_type);
     END IF;
+    PERFORM daybook.resolve_alert('CAPTURE_STOPPED', wanted.reference_type);
 
     -- What is empty has no bills from before, so that a row without entries is one whose change was missed.
     UPDATE daybook.sync_source AS s
@@ -156,6 +159,10 @@ BEGIN
     ELSIF present.relation IS NOT NULL THEN
         PERFORM daybook.reconcile(attach.relation);
         RAISE NOTICE '% was attached as % before; its definition was replaced, and all its bills will be reconciled',
+            attach.relation, attach.reference_type;
+    ELSIF wanted.capture_mode <> 'trigger' AND NOT EXISTS (SELECT FROM daybook.wal_progress) THEN
+        RAISE NOTICE '% is attached as %; when `daybook run` has made the slot, all its bills are posted, those from before, too, but for '
+                     'those that go_live leaves out: what was changed between now and then cannot be told from them',
             attach.relation, attach.reference_type;
     ELSE
         RAISE NOTICE '% is attached as %; bills from before are posted when they change, or all by `daybook backfill`',

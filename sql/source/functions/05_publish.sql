@@ -55,8 +55,18 @@ BEGIN
           AND NOT has_database_privilege('daybook_owner', current_database(), 'CREATE') THEN
         RAISE EXCEPTION 'publishing % takes a superuser, or daybook_owner the right to make publications', relation
             USING HINT = format('GRANT CREATE ON DATABASE %I TO daybook_owner;', current_database());
-    ELSIF (SELECT relpersistence FROM pg_class WHERE oid = relation) <> 'p' THEN
-        RAISE EXCEPTION '% is unlogged, and leaves nothing in the WAL', relation USING HINT = 'Use capture_mode ''trigger''.';
+    ELSIF EXISTS (SELECT FROM daybook.relation_parts(relation) AS part JOIN pg_class AS c ON c.oid = part WHERE c.relpersistence <> 'p') THEN
+        RAISE EXCEPTION '%, or a partition of it, is unlogged, and leaves nothing in the WAL', relation
+            USING HINT = 'Use capture_mode ''trigger''.';
+    ELSIF (SELECT relkind FROM pg_class WHERE oid = relation) = 'p'
+          AND NOT EXISTS (SELECT FROM pg_index AS i
+                          WHERE i.indrelid = relation AND i.indisprimary AND i.indimmediate
+                            AND key_columns <@ ARRAY(SELECT a.attname::text FROM unnest(i.indkey::smallint[]) AS k (attnum)
+                                                     JOIN pg_attribute AS a ON a.attrelid = relation AND a.attnum = k.attnum)) THEN
+        -- What else identifies rows is not handed down: a partition that the application makes later could not be changed by it.
+        RAISE EXCEPTION '% has partitions, and no primary key that covers its key', relation
+            USING HINT = format('ALTER TABLE %s ADD PRIMARY KEY (%s), with the columns that it is partitioned by. Or use capture_mode ''trigger''.',
+                                relation, (SELECT string_agg(quote_ident(c), ', ') FROM unnest(key_columns) AS c));
     ELSIF advice IS NOT NULL THEN
         RAISE EXCEPTION 'the replica identity of % does not cover its key, so that the WAL does not say which row was changed', relation
             USING HINT = advice;
@@ -80,8 +90,15 @@ BEGIN
              || ' WITH (publish = ''insert'')';
         ALTER PUBLICATION daybook_queue OWNER TO daybook_owner;
     END IF;
-    IF NOT daybook.is_published(relation) THEN
+    IF NOT EXISTS (SELECT FROM pg_publication_rel AS r JOIN pg_publication AS p ON p.oid = r.prpubid
+                   WHERE p.pubname = 'daybook' AND r.prrelid = relation) THEN
         EXECUTE format('ALTER PUBLICATION daybook ADD TABLE %s', relation);
+    END IF;
+    IF NOT daybook.is_published(relation) THEN
+        -- Somebody altered what it tells, so that changes of all its tables were missed.
+        ALTER PUBLICATION daybook SET (publish = 'insert, update, delete, truncate', publish_via_partition_root = true);
+        PERFORM daybook.reconcile(s.relation) FROM daybook.sync_source AS s
+        WHERE s.capture_mode <> 'trigger' AND s.relation <> publish.relation AND s.suspended_at IS NULL;
     END IF;
 END
 $$;
