@@ -157,17 +157,6 @@ fn judge_absent(law: &Law<'_>, status: &Status, live: &[LiveEntry], found: &Foun
     }
 }
 
-/// Whether what is posted was changed past the triggers: nothing but the stream speaks of the bill, which was in order before, and the rule
-/// is the same. A bill that was never judged may be from before its table was attached, unless its row is new. Pure.
-pub fn bypassed_triggers(judgement: &Judgement, before: &Status, found: &Found) -> bool {
-    let Judgement::Post { entries, rule_digest, .. } = judgement else { return false };
-    let was_judged_alike = match before.digests.rule {
-        Some(rule) => rule == *rule_digest || found.row.is_none(),
-        None => found.cause.operation == "insert" && before.live_entry_ids.is_empty(),
-    };
-    found.is_told_by_stream_alone && !entries.is_empty() && before.state == State::Current && was_judged_alike
-}
-
 /// Whether a bill that cannot be posted needs no person: an operator has said so of this spell, and neither has its row changed since,
 /// nor has a look of our own found another reason.
 fn stays_resolved(status: &Status, reason: &str, word: Word) -> bool {

@@ -15,6 +15,7 @@
 //! | [`posting`] | the pure core: rule and row → desired lines → entries |
 //! | [`ledger`], [`journal`], `sql/ledger` | bills under lock; live entries, and the append-only journal with its guards (SQL) |
 //! | [`synchronise`], [`judgement`] | one batch: claim, lock, read, compute, post, acknowledge; what becomes of each bill |
+//! | `gaps` | changes that bypassed the triggers: whether a posting shows one, and telling it |
 //! | `spread`, [`walk`] | events of a whole table become events of its bills; its keys in order, in chunks |
 //! | [`consumer`], `attempts`, [`housekeeping`] | workers, `run` and `drain`; what happens after errors; signs of life |
 //! | [`reconcile`] | the proof: every bill beside the ledger, findings and their repair, and when |
@@ -48,6 +49,7 @@ pub mod dead_letters;
 pub mod demo;
 pub mod doctor;
 pub mod error;
+mod gaps;
 pub mod housekeeping;
 pub mod identity;
 pub mod install;

@@ -62,6 +62,7 @@ statements! { "consume":
     LOCK_STATUS = "lock_status.sql",
     LIVE_LINES = "live_lines.sql",
     POSTED_EVENTS = "posted_events.sql",
+    POSTED_ALIKE = "posted_alike.sql",
     ENTRY_IDS = "entry_ids.sql",
     POST_ENTRIES = "post_entries.sql",
     UPDATE_STATUS = "update_status.sql",

@@ -17,8 +17,9 @@ use crate::closed_cash::learn_closed_cash;
 use crate::crash_point::crash_point;
 use crate::database::{Parameters, Session};
 use crate::error::{Doing, Error, NextStep, Result};
+use crate::gaps::{Gap, Repeated, bypassed_triggers, note_gaps, repeated_gaps};
 use crate::journal::{self, Posting};
-use crate::judgement::{Judgement, Law, bypassed_triggers, dead_letter, judge, outcomes, take};
+use crate::judgement::{Judgement, Law, dead_letter, judge, outcomes, take};
 use crate::ledger::{self, Known, Retained, Scope, Status};
 use crate::posting::Parked;
 use crate::posting::entries::LiveEntry;
@@ -71,13 +72,6 @@ struct Told {
     letters: Vec<DeadLetter>,
     alerts: Vec<Alert>,
     gaps: Vec<Gap>,
-}
-
-/// A change that bypassed the triggers, and what was posted of it.
-struct Gap {
-    reference_id: String,
-    xid: String,
-    entry_id: Option<i64>,
 }
 
 struct Alert {
@@ -220,7 +214,9 @@ impl Worker {
         let Told { letters, alerts, gaps } = self.synchronise(reference_type, batch, &mut finished).await?;
 
         queue::write_dead_letters(&self.source, &self.source_name, reference_type, &letters).await?;
-        self.note_gaps(reference_type, &gaps).await?;
+        if let Some(message) = note_gaps(&self.source, &self.source_name, reference_type, &gaps).await? {
+            self.raise("CAPTURE_GAP", reference_type, "critical", &message).await?;
+        }
         for Alert { alert_type, severity, message } in &alerts {
             self.raise(alert_type, reference_type, severity, message).await?;
         }
@@ -332,7 +328,7 @@ impl Worker {
         let mut ids = journal::entry_ids(&self.ledger, count).await?.into_iter();
         let mut postings: Vec<Posting<'_>> = Vec::with_capacity(count);
         let mut changed = Vec::new();
-        let (mut letters, mut gaps) = (Vec::new(), Vec::new());
+        let (mut letters, mut gaps, mut repeated) = (Vec::new(), Vec::new(), Vec::new());
         for (((status, found), judgement), seqs) in statuses.iter_mut().zip(&found).zip(judgements).zip(bills.values())
         {
             let before = status.clone();
@@ -349,8 +345,12 @@ impl Worker {
             if table.is_cross_checked() && bypassed_triggers(&judgement, &before, found) {
                 let reference_id = status.reference_id.clone();
                 gaps.push(Gap { reference_id, xid: found.cause.xid.clone(), entry_id: status.last_entry_id });
+            } else if table.is_cross_checked() && found.is_told_by_stream_alone && posted.contains_key(&found.cause.seq)
+            {
+                repeated.push(Repeated { reference_id: &status.reference_id, found });
             }
         }
+        gaps.extend(repeated_gaps(&self.source, &self.ledger, scope, &repeated).await?);
         journal::post(&self.ledger, scope, &book, &postings).await?;
         if !changed.is_empty() {
             ledger::update_status(&self.ledger, scope, &changed).await?;
@@ -359,25 +359,6 @@ impl Worker {
         self.ledger.commit().await.doing("committing on the ledger")?;
         crash_point("after_ledger_commit");
         Ok(Told { letters, alerts: self.alerts_for(reference_type, &changed), gaps })
-    }
-
-    /// Says which changes bypassed the triggers: with the acknowledgement, so that none is forgotten.
-    async fn note_gaps(&self, reference_type: &str, gaps: &[Gap]) -> Result<()> {
-        let Some(first) = gaps.first() else { return Ok(()) };
-        let ids: Vec<&str> = gaps.iter().map(|gap| gap.reference_id.as_str()).collect();
-        let xids: Vec<&str> = gaps.iter().map(|gap| gap.xid.as_str()).collect();
-        let entries: Vec<Option<i64>> = gaps.iter().map(|gap| gap.entry_id).collect();
-        let parameters: Parameters<'_> = &[&self.source_name, &reference_type, &ids, &xids, &entries];
-        self.source.execute(sql::NOTE_GAPS, parameters).await.doing("noting changes past the triggers")?;
-        let message = format!(
-            "changes of {reference_type} bypassed its triggers, {} just now, such as that of {} by transaction {}: they were found in the WAL \
-             and posted. Is a trigger disabled, or does somebody write with session_replication_role = replica? Which ones: kind capture_gap \
-             in daybook.reconciliation_findings. Seen: SELECT daybook.resolve_alert('CAPTURE_GAP', '{reference_type}')",
-            gaps.len(),
-            first.reference_id,
-            first.xid
-        );
-        self.raise("CAPTURE_GAP", reference_type, "critical", &message).await
     }
 
     /// The bills that an operator has resolved, and that were changed or parked anew beside it.

@@ -3,6 +3,7 @@
 mod identity;
 mod large;
 mod life;
+mod odd;
 mod schema;
 
 use std::time::{Duration, Instant};
@@ -70,6 +71,11 @@ impl Running {
         )
         .await;
         Running { stop, task }
+    }
+
+    /// Ends it at once, wherever it is.
+    pub fn abandon(self) {
+        self.task.abort();
     }
 
     pub async fn end(self) {
