@@ -2,10 +2,13 @@
 //! it answers keepalives and reports progress on a timer of its own, however long we take.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use pgwire_replication::{PgWireError, ReplicationClient, ReplicationConfig, ReplicationEvent};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_postgres::config::Host;
 
 use super::pgoutput::{Lsn, Malformed, Message, decode};
@@ -16,7 +19,12 @@ use crate::error::{Error, Result};
 /// How often progress is reported, at least.
 const FEEDBACK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// So many messages are read ahead while we wait, each as large as its row; the rest waits at the server.
+/// While we wait, messages are read ahead: many small ones or a few with large rows. The rest waits at the server. Each counts a little more
+/// than its bytes; one that is larger than all of it comes alone.
+const BYTES_AHEAD_MAX: u32 = 16 << 20;
+const BYTES_OF_A_MESSAGE: usize = 128;
+
+/// So many messages the library itself holds, however large they are.
 const MESSAGES_AHEAD_MAX: usize = 32;
 
 /// How the walsender writes values as text, whatever the role's settings are: as [`crate::key::of_wire`] reads them.
@@ -72,11 +80,83 @@ pub trait Changes {
     fn confirm(&mut self, lsn: Lsn);
 }
 
+/// What was read ahead, with its share of what may be.
+type Ahead = (Result<Received>, Option<OwnedSemaphorePermit>);
+
 /// A walsender.
 pub struct Walsender {
-    client: ReplicationClient,
+    received: mpsc::UnboundedReceiver<Ahead>,
+    confirmed: watch::Sender<Lsn>,
+    reader: JoinHandle<()>,
     /// Encrypts; ends with it.
     _tunnel: Option<Tunnel>,
+}
+
+impl Drop for Walsender {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+/// Reads ahead, in bounded memory, and tells the server what is durable meanwhile.
+async fn read_ahead(
+    mut client: ReplicationClient,
+    ahead: mpsc::UnboundedSender<Ahead>,
+    mut durable: watch::Receiver<Lsn>,
+) {
+    let budget = Arc::new(Semaphore::new(BYTES_AHEAD_MAX as usize));
+    loop {
+        let event = tokio::select! {
+            event = client.recv() => event,
+            changed = durable.changed() => match changed {
+                Ok(()) => {
+                    client.update_applied_lsn((*durable.borrow_and_update()).into());
+                    continue;
+                }
+                Err(_) => return, // nobody listens any more
+            },
+        };
+        let (received, is_last) = match event {
+            Ok(event) => match of_event(event) {
+                Some(received) => (Ok(received), false),
+                None => (Err(unreachable("the source", "the server ended the stream")), true),
+            },
+            Err(error) => (Err(of_wire("the source", &error)), true),
+        };
+        let bytes = match &received {
+            Ok(Received::Change(bytes)) => bytes.len(),
+            _ => 0,
+        };
+        let share = u32::try_from(bytes + BYTES_OF_A_MESSAGE).unwrap_or(u32::MAX).min(BYTES_AHEAD_MAX);
+        let permit = loop {
+            tokio::select! {
+                permit = budget.clone().acquire_many_owned(share) => break permit.ok(),
+                changed = durable.changed() => match changed {
+                    Ok(()) => client.update_applied_lsn((*durable.borrow_and_update()).into()),
+                    Err(_) => return,
+                },
+            }
+        };
+        if ahead.send((received, permit)).is_err() || is_last {
+            return;
+        }
+    }
+}
+
+/// `None` where the stream has ended.
+fn of_event(event: Option<ReplicationEvent>) -> Option<Received> {
+    Some(match event? {
+        ReplicationEvent::XLogData { data, .. } => Received::Change(data),
+        ReplicationEvent::Begin { final_lsn, xid, commit_time_micros } => {
+            Received::Begin { final_lsn: final_lsn.into(), xid, committed_at: commit_time_micros }
+        }
+        ReplicationEvent::Commit { lsn, end_lsn, commit_time_micros } => {
+            Received::Commit { commit_lsn: lsn.into(), end_lsn: end_lsn.into(), committed_at: commit_time_micros }
+        }
+        ReplicationEvent::KeepAlive { wal_end, .. } => Received::Nothing { until: wal_end.into() },
+        ReplicationEvent::Message { prefix, .. } => Received::Word { prefix },
+        ReplicationEvent::StoppedAt { .. } => return None,
+    })
 }
 
 impl Walsender {
@@ -111,7 +191,12 @@ impl Walsender {
             config.options = Some(OPTIONS.into());
             config.application_name = Some("daybook stream".into());
             match Self::primary(config).await {
-                Ok(client) => return Ok(Walsender { client, _tunnel: tunnel }),
+                Ok(client) => {
+                    let (ahead, received) = mpsc::unbounded_channel();
+                    let (confirmed, durable) = watch::channel(from);
+                    let reader = tokio::spawn(read_ahead(client, ahead, durable));
+                    return Ok(Walsender { received, confirmed, reader, _tunnel: tunnel });
+                }
                 Err(error) => refused = of_wire(&host, &error),
             }
         }
@@ -139,25 +224,14 @@ impl Walsender {
 
 impl Changes for Walsender {
     async fn next(&mut self) -> Result<Received> {
-        let event = self.client.recv().await.map_err(|error| of_wire("the source", &error))?;
-        Ok(match event {
-            Some(ReplicationEvent::XLogData { data, .. }) => Received::Change(data),
-            Some(ReplicationEvent::Begin { final_lsn, xid, commit_time_micros }) => {
-                Received::Begin { final_lsn: final_lsn.into(), xid, committed_at: commit_time_micros }
-            }
-            Some(ReplicationEvent::Commit { lsn, end_lsn, commit_time_micros }) => {
-                Received::Commit { commit_lsn: lsn.into(), end_lsn: end_lsn.into(), committed_at: commit_time_micros }
-            }
-            Some(ReplicationEvent::KeepAlive { wal_end, .. }) => Received::Nothing { until: wal_end.into() },
-            Some(ReplicationEvent::Message { prefix, .. }) => Received::Word { prefix },
-            Some(ReplicationEvent::StoppedAt { .. }) | None => {
-                return Err(unreachable("the source", "the server ended the stream"));
-            }
-        })
+        match self.received.recv().await {
+            Some((received, _share)) => received,
+            None => Err(unreachable("the source", "its reader ended by itself")),
+        }
     }
 
     fn confirm(&mut self, lsn: Lsn) {
-        self.client.update_applied_lsn(lsn.into());
+        self.confirmed.send_replace(lsn);
     }
 }
 

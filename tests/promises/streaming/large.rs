@@ -1,6 +1,7 @@
 //! Transactions of any size, in bounded memory, and none of them lost.
 
-use super::{LAB, attach_by, clinic, gaps};
+use super::{LAB, attach_by, capture_by, clinic, gaps, until};
+use crate::harness::{Clinic, Cluster};
 
 #[tokio::test]
 async fn the_two_channels_of_a_large_transaction_are_matched_outside_of_memory() {
@@ -39,4 +40,58 @@ async fn a_transaction_that_is_larger_than_memory_is_enqueued_with_the_last_of_w
                       FROM (SELECT operation, count(*) FROM daybook.sync_audit_log WHERE origin = 'wal' GROUP BY 1) AS o";
     assert_eq!(clinic.text(operations).await, "delete 119990, insert 10");
     clinic.assert_ledger_equals_bills().await;
+}
+
+/// The most memory that a process has had so far, in kilobytes.
+fn peak_kb(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|peak| peak.trim().trim_end_matches(" kB").trim().parse().ok()).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn rows_with_large_documents_wait_at_the_server_and_not_in_memory() {
+    let cluster = Cluster::start_with(&["fsync=off", "wal_level=logical"]);
+    let clinic = Clinic::with_both_on(&cluster).await;
+    capture_by(&clinic, "wal").await;
+    let document = "ALTER TABLE lab_bills ADD COLUMN document text; ALTER TABLE lab_bills ALTER COLUMN document SET STORAGE EXTERNAL";
+    clinic.dba.batch_execute(document).await.expect("adds a column");
+    clinic.drain().await;
+    let url = format!("host={} user=postgres dbname={}", cluster.server.directory().display(), clinic.database);
+    let mut running = std::process::Command::new(env!("CARGO_BIN_EXE_daybook"))
+        .args(["run", "--source-url", &url])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("starts");
+    until(&clinic, "EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = daybook.slot_name() AND active)").await;
+    let before = peak_kb(running.id());
+    // A commit that nobody sees yet keeps the stream waiting, and what follows behind it.
+    let waiting = clinic.another_desk().await;
+    for sql in [
+        "SET synchronous_commit = local",
+        "ALTER SYSTEM SET synchronous_standby_names = 'nobody'",
+        "SELECT pg_reload_conf()",
+    ] {
+        clinic.dba.batch_execute(sql).await.expect("sets");
+    }
+    until(&clinic, "current_setting('synchronous_standby_names') = 'nobody'").await;
+    let writing = tokio::spawn(async move {
+        let sql =
+            "SET synchronous_commit = on; INSERT INTO lab_bills (amount, paid, payment_mode) VALUES (1, true, 'cash')";
+        let _ = waiting.batch_execute(sql).await;
+    });
+    until(&clinic, "EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep')").await;
+    for _ in 0..150 {
+        let sql = "INSERT INTO lab_bills (amount, paid, payment_mode, document) VALUES (1, true, 'cash', repeat('x', 2000000))";
+        clinic.dba.batch_execute(sql).await.expect("writes");
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    let after = peak_kb(running.id());
+    let _ = running.kill();
+    let _ = running.wait();
+    for sql in ["ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()"] {
+        clinic.dba.batch_execute(sql).await.expect("resets");
+    }
+    writing.await.expect("ends");
+    assert!(after - before < 130_000, "300 MB wait behind a commit, and memory went from {before} to {after} kB");
 }
