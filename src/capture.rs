@@ -106,8 +106,8 @@ impl Table {
         })
     }
 
-    /// The one statement that reads a batch of bills: per key its row's mapped columns, and the highest event of the bill
-    /// that the same snapshot sees. At top level, never in a function: an older snapshot would see no rows after an ALTER
+    /// The one statement that reads a batch of bills: per key its row's mapped columns, and the event of the bill that is
+    /// the cause, in one snapshot. At top level, never in a function: an older snapshot would see no rows after an ALTER
     /// TABLE rewrite (design, rule 2). Where the row's canonical key text differs from the reference id, the row counts as
     /// absent (rule 4).
     ///
@@ -120,12 +120,14 @@ impl Table {
         let names: String = parts.map(|part| format!(", part_{part}")).collect();
         let key = self.key_match();
         format!(
-            "SELECT k.position, bill.{first} IS NOT NULL, {CAUSE_COLUMNS}, \
+            "SELECT k.position, bill.{first} IS NOT NULL, {cause_columns}, \
              CASE WHEN bill.{first} IS NOT NULL THEN {digest} END{columns} \
              FROM unnest($3::text[]{parameters}) WITH ORDINALITY AS k (reference_id{names}, position) \
-             CROSS JOIN LATERAL {LATEST_EVENT} AS e \
+             CROSS JOIN LATERAL {cause} AS e \
              LEFT JOIN {table} AS bill ON {key}{canonical} = k.reference_id",
             first = quote_identifier(&self.key_columns[0]),
+            cause_columns = cause_columns(self.is_cross_checked()),
+            cause = cause(self.is_cross_checked()),
             digest = self.digest_expression(rules),
             table = self.qualified_name,
             canonical = self.key_expression,
@@ -217,8 +219,10 @@ impl Table {
     /// The causes alone, for bills that are parked because reading or posting them fails; each counts as without row.
     pub async fn read_causes(&self, source: &Session, time_zone: &str, reference_ids: &[&str]) -> Result<Vec<Found>> {
         let sql = format!(
-            "SELECT k.position, false, {CAUSE_COLUMNS}, NULL::bigint \
-             FROM unnest($3::text[]) WITH ORDINALITY AS k (reference_id, position) CROSS JOIN LATERAL {LATEST_EVENT} AS e"
+            "SELECT k.position, false, {}, NULL::bigint \
+             FROM unnest($3::text[]) WITH ORDINALITY AS k (reference_id, position) CROSS JOIN LATERAL {} AS e",
+            cause_columns(self.is_cross_checked()),
+            cause(self.is_cross_checked())
         );
         let rows = source.query(&sql, &[&self.reference_type, &time_zone, &reference_ids]).await;
         places(rows.doing("reading the events' causes")?, reference_ids.len(), 0)
@@ -320,29 +324,49 @@ pub fn read_expression(column: &MappedColumn, zone: &str) -> String {
     }
 }
 
-/// The latest committed event of the bill `k`; there is one, since the reader holds a claimed one. Those that this very transaction
-/// enqueued, spreading an event of the whole table, are no cause: they may never be committed, and the ledger would name them for ever.
-const LATEST_EVENT: &str = "(SELECT * FROM daybook.sync_queue AS q WHERE q.reference_type = $1 \
-    AND q.reference_id = k.reference_id AND q.xid IS DISTINCT FROM pg_current_xact_id_if_assigned() \
-    ORDER BY q.seq DESC LIMIT 1)";
+/// Whether the event `q` is a change that the stream found. Who wrote it is not in the WAL.
+const IS_OF_STREAM: &str = "q.origin = 'wal' AND q.operation IN ('insert', 'update', 'delete')";
 
-/// The cause; whether the application itself said last that the bill is gone, however many of our own events follow; and whether a
-/// TRUNCATE of the table waits to be told to its bills, so that a row may be gone by it although the bill's event is older; and whether
-/// nothing speaks of the bill but changes that the stream found.
-const CAUSE_COLUMNS: &str = "e.seq, e.operation, e.origin, e.xid::text, e.enqueued_at, \
-    timezone($2, e.enqueued_at)::date, e.session_user_name, e.application_name, \
-    CASE WHEN e.operation IN ('truncate', 'synchronise', 'resolve') \
-         THEN coalesce((SELECT w.operation = 'delete' FROM daybook.sync_queue AS w \
-                        WHERE w.reference_type = $1 AND w.reference_id = k.reference_id AND w.origin IN ('trigger', 'wal') \
-                        ORDER BY w.seq DESC LIMIT 1), false) \
-         ELSE e.operation = 'delete' END, \
-    EXISTS (SELECT FROM daybook.sync_queue AS t \
-            WHERE t.reference_type = $1 AND t.reference_id IS NULL AND t.operation = 'truncate'), \
-    CASE WHEN e.origin = 'wal' AND e.operation IN ('insert', 'update', 'delete') \
-         THEN NOT EXISTS (SELECT FROM daybook.sync_queue AS o WHERE o.reference_type = $1 AND o.reference_id = k.reference_id \
-                            AND (o.origin <> 'wal' OR o.operation NOT IN ('insert', 'update', 'delete'))) \
-              AND NOT EXISTS (SELECT FROM daybook.sync_queue AS o WHERE o.reference_type = $1 AND o.reference_id IS NULL) \
-         ELSE false END";
+/// The committed event of the bill `k` that is the cause of what is posted now: the latest; there is one, since the reader holds a claimed
+/// one. Those that this very transaction enqueued, spreading an event of the whole table, are no cause: they may never be committed, and
+/// the ledger would name them for ever. Where triggers capture beside the stream, one of theirs comes before all of the stream's: it says who
+/// wrote, and the stream's is mostly of a column that nobody maps.
+fn cause(is_cross_checked: bool) -> String {
+    let latest = |and: &str| {
+        format!(
+            "(SELECT * FROM daybook.sync_queue AS q WHERE q.reference_type = $1 AND q.reference_id = k.reference_id \
+              AND q.xid IS DISTINCT FROM pg_current_xact_id_if_assigned(){and} ORDER BY q.seq DESC LIMIT 1)"
+        )
+    };
+    match is_cross_checked {
+        false => latest(""),
+        true => format!(
+            "(SELECT * FROM ({told} UNION ALL {latest}) AS q ORDER BY {IS_OF_STREAM}, q.seq DESC LIMIT 1)",
+            told = latest(&format!(" AND NOT ({IS_OF_STREAM})")),
+            latest = latest(""),
+        ),
+    }
+}
+
+/// What is read of the cause `e`; whether the application itself said last that the bill is gone, however many of our own events follow; and
+/// whether a TRUNCATE of the table waits to be told to its bills, so that a row may be gone by it although the bill's event is older; and
+/// whether nothing speaks of the bill but changes that the stream found.
+fn cause_columns(is_cross_checked: bool) -> String {
+    format!(
+        "e.seq, e.operation, e.origin, e.xid::text, e.enqueued_at, \
+         timezone($2, e.enqueued_at)::date, e.session_user_name, e.application_name, \
+         CASE WHEN {is_cross_checked} OR e.operation IN ('truncate', 'synchronise', 'resolve') \
+              THEN coalesce((SELECT w.operation = 'delete' FROM daybook.sync_queue AS w \
+                             WHERE w.reference_type = $1 AND w.reference_id = k.reference_id AND w.origin IN ('trigger', 'wal') \
+                             ORDER BY w.seq DESC LIMIT 1), false) \
+              ELSE e.operation = 'delete' END, \
+         EXISTS (SELECT FROM daybook.sync_queue AS t \
+                 WHERE t.reference_type = $1 AND t.reference_id IS NULL AND t.operation = 'truncate'), \
+         {is_cross_checked} AND NOT EXISTS (SELECT FROM daybook.sync_queue AS q \
+                                            WHERE q.reference_type = $1 AND q.reference_id = k.reference_id AND NOT ({IS_OF_STREAM})) \
+         AND NOT EXISTS (SELECT FROM daybook.sync_queue AS q WHERE q.reference_type = $1 AND q.reference_id IS NULL)"
+    )
+}
 
 /// Puts the rows of a read into the places that they name, counted from 1.
 fn places(rows: Vec<Row>, places: usize, columns: usize) -> Result<Vec<Found>> {

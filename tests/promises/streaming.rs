@@ -218,6 +218,16 @@ async fn a_change_of_columns_that_nobody_maps_is_no_gap_nor_is_one_with_a_captur
     clinic.drain().await;
     clinic.assert_ledger_equals_bills().await;
     assert_eq!(gaps(&clinic).await, "");
+    // Nor where each is taken up on its own; and the cause is the one that says who wrote.
+    clinic.configure("queue_batch_size", "1").await;
+    clinic.write("UPDATE lab_bills SET amount = amount + 1").await;
+    clinic.write("UPDATE lab_bills SET printed = NOT printed").await;
+    clinic.drain().await;
+    clinic.assert_ledger_equals_bills().await;
+    let causes = "SELECT string_agg(DISTINCT event_origin, ',') FROM ledger.journal_entries
+                  WHERE revision = (SELECT max(revision) FROM ledger.journal_entries)";
+    assert_eq!(clinic.ledger_text(causes).await, "trigger");
+    assert_eq!(gaps(&clinic).await, "");
 }
 
 #[tokio::test]
