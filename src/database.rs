@@ -284,7 +284,7 @@ pub async fn connect_as_consumer(side: Side, address: &Address, statement_timeou
              SET client_min_messages = warning;
              {KEY_LOOKUPS};
              SET synchronous_commit = {synchronous_commit};
-             SET lock_timeout = '5s';
+             {LOCK_TIMEOUT};
              SET idle_in_transaction_session_timeout = '5s';
              SET tcp_user_timeout = '30s';
              SELECT set_config('application_name', left(current_setting('application_name'), 50) || ' consumer', false);
@@ -295,6 +295,9 @@ pub async fn connect_as_consumer(side: Side, address: &Address, statement_timeou
     check_schema(side, &session).await?;
     Ok(session)
 }
+
+/// How long a session of ours waits in somebody's way.
+pub const LOCK_TIMEOUT: &str = "SET lock_timeout = '5s'";
 
 /// Quotes an identifier as `format('%I')` would, always with quotes.
 pub fn quote_identifier(name: &str) -> String {

@@ -66,11 +66,13 @@ pub struct Stream {
     pub wake: Arc<Notify>,
     /// The slot cannot be read from its place: a publication was not there yet.
     is_unreadable: bool,
+    /// Since when somebody else has been making the slot.
+    is_made_since: Option<Instant>,
 }
 
 impl Stream {
     pub fn new(options: Databases, stop: watch::Receiver<bool>, wake: Arc<Notify>) -> Stream {
-        Stream { options, stop, wake, is_unreadable: false }
+        Stream { options, stop, wake, is_unreadable: false, is_made_since: None }
     }
 
     /// Streams until told to stop, or until no table wants it any more. Whatever goes wrong is alerted, and tried again.
@@ -133,6 +135,12 @@ impl Stream {
             return Err(Error::Unreachable(
                 "a publication of daybook is gone: run the files of the tables in triggers/ again".into(),
             ));
+        }
+        let is_being_made = facts.slot.as_ref().is_some_and(|slot| slot.is_being_made);
+        let began = self.is_made_since.filter(|_| is_being_made).unwrap_or_else(Instant::now);
+        self.is_made_since = is_being_made.then_some(began);
+        if began.elapsed() > MAKING_TOLD {
+            return Err(slot::waits(&facts.slot_name));
         }
         let Some(from) = self.place(&session, &facts).await? else { return Ok(Ended::Busy) };
         let walsender = match Walsender::start(&self.options.source, &facts.slot_name, PUBLICATIONS, from).await {
@@ -214,7 +222,15 @@ impl Stream {
     async fn make(&self, session: &Session, facts: &Facts, drops: bool) -> Result<Lsn> {
         let settings = Settings::load(session).await?;
         session.limit_statements(MAKING_MAX).await.doing("setting up the session")?;
-        let made = slot::make(session, facts, drops).await;
+        let making = slot::make(session, facts, drops);
+        tokio::pin!(making);
+        let made = tokio::select! {
+            made = &mut making => made,
+            () = tokio::time::sleep(MAKING_TOLD) => {
+                self.complain(&slot::waits(&facts.slot_name)).await;
+                making.await
+            }
+        };
         session.limit_statements(settings.statement_timeout).await.doing("setting up the session")?;
         made
     }
@@ -226,6 +242,9 @@ const SLOT_LOST: &str = "SLOT_LOST";
 
 /// So long a transaction of the application may keep the slot from being made.
 const MAKING_MAX: Duration = Duration::from_secs(3_600);
+
+/// After so long it is said what a slot waits for that is being made.
+const MAKING_TOLD: Duration = Duration::from_secs(10);
 
 /// Has the stream keep its place behind everything that was committed before, which is the position returned.
 pub async fn ask(session: &Session) -> Result<Lsn> {

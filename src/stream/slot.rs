@@ -1,9 +1,10 @@
 //! The life of the slot: whether it is the one that the stream has read so far. Pure, but for making it.
 
 use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
 
 use super::pgoutput::Lsn;
-use crate::database::Session;
+use crate::database::{LOCK_TIMEOUT, Session};
 use crate::error::{Doing, Error, Result};
 use crate::sql::stream as sql;
 
@@ -28,6 +29,8 @@ pub struct Slot {
     /// Of this database, by pgoutput.
     pub is_ours: bool,
     pub is_active: bool,
+    /// Whether somebody is making it just now.
+    pub is_being_made: bool,
     /// Whether the server has removed WAL that it needs.
     pub is_lost: bool,
     /// Up to where somebody has said that everything is durable.
@@ -58,6 +61,7 @@ impl Facts {
         let slot = row.get::<_, bool>("exists").then(|| Slot {
             is_ours: row.get("is_ours"),
             is_active: row.get("active"),
+            is_being_made: row.get::<_, bool>("active") && lsn(&row, "confirmed").is_none(),
             is_lost: row.get::<_, Option<String>>("wal_status").as_deref() == Some("lost"),
             confirmed: lsn(&row, "confirmed").unwrap_or_default(),
         });
@@ -99,6 +103,14 @@ impl Facts {
             (Some(_), Some((progress, _))) => Standing::Sound { from: progress },
         }
     }
+}
+
+/// What keeps a slot from being made: it begins where every transaction has ended that was there.
+pub fn waits(slot_name: &str) -> Error {
+    Error::Unreachable(format!(
+        "slot {slot_name} is being made, and waits for all transactions that have written and are open, prepared ones too: end them. Which: \
+         SELECT pid, xact_start FROM pg_stat_activity WHERE backend_xid IS NOT NULL; SELECT gid, prepared FROM pg_prepared_xacts"
+    ))
 }
 
 /// Makes the slot, as the login role, which needs REPLICATION for it; `drops` one that is of no use first. Returns its position.
@@ -161,11 +173,13 @@ pub async fn give_up(source: &Session) -> Result<()> {
 
 async fn as_login_role(source: &Session, sql: &str, facts: &Facts) -> Result<Option<String>> {
     let doing = "making the slot";
-    source.batch_execute("RESET ROLE").await.doing(doing)?;
+    // A slot that is being made waits for others as for locks, and is in nobody's way meanwhile.
+    source.batch_execute("RESET ROLE; SET lock_timeout = 0").await.doing(doing)?;
     let answer = source.query_one(sql, &[&facts.slot_name]).await;
-    source.batch_execute("SET ROLE daybook_consumer").await.doing(doing)?;
+    source.batch_execute(&format!("SET ROLE daybook_consumer; {LOCK_TIMEOUT}")).await.doing(doing)?;
     match answer {
         Ok(row) => Ok(row.get(0)),
+        Err(error) if error.code() == Some(&SqlState::QUERY_CANCELED) => Err(waits(&facts.slot_name)),
         Err(error) => Err(Error::Unreachable(format!(
             "slot {} cannot be made: {}. Give the login role of `daybook run` the right: ALTER ROLE ... REPLICATION; or make it as a superuser: {}",
             facts.slot_name,
@@ -192,7 +206,7 @@ mod tests {
     }
 
     fn slot(confirmed: Lsn) -> Slot {
-        Slot { is_ours: true, is_active: false, is_lost: false, confirmed }
+        Slot { is_ours: true, is_active: false, is_being_made: false, is_lost: false, confirmed }
     }
 
     #[test]

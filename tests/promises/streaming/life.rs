@@ -286,3 +286,53 @@ async fn a_slot_that_a_standby_can_keep_is_one_from_17_on() {
     let failover = "SELECT failover FROM pg_replication_slots WHERE slot_name = daybook.slot_name()";
     assert_eq!(clinic.text(failover).await, "true");
 }
+
+#[tokio::test]
+async fn what_a_slot_waits_for_that_is_being_made_is_told() {
+    let cluster = Cluster::start_with(&["fsync=off", "wal_level=logical", "max_prepared_transactions=5"]);
+    let clinic = Clinic::with_both_on(&cluster).await;
+    capture_by(&clinic, "wal").await;
+    let told = "EXISTS (SELECT FROM daybook.current_alerts WHERE alert_type = 'STREAM_STOPPED' AND message LIKE '%pg_prepared_xacts%')";
+    let streams = "EXISTS (SELECT FROM pg_replication_slots WHERE active AND confirmed_flush_lsn IS NOT NULL)";
+    let prepare = |id: u32| format!("BEGIN; {LAB} VALUES ({id}, true, 'cash', 'L{id}'); PREPARE TRANSACTION 'open'");
+    // Our own process makes it, and a DBA by hand.
+    for by_hand in [false, true] {
+        clinic.dba.batch_execute(&prepare(100 + u32::from(by_hand))).await.expect("prepares");
+        let maker = by_hand.then(|| {
+            let mut psql = Command::new("psql");
+            psql.args([
+                "-h",
+                &cluster.server.directory().display().to_string(),
+                "-U",
+                "postgres",
+                "-d",
+                &clinic.database,
+            ]);
+            psql.args([
+                "--no-psqlrc",
+                "-c",
+                "SELECT pg_create_logical_replication_slot(daybook.slot_name(), 'pgoutput')",
+            ]);
+            psql.stdout(std::process::Stdio::null()).spawn().expect("psql runs")
+        });
+        if by_hand {
+            until(&clinic, "EXISTS (SELECT FROM pg_replication_slots WHERE active)").await;
+        }
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let running = tokio::spawn(daybook::consumer::run(clinic.options(2), async {
+            let _ = stopped.await;
+        }));
+        until(&clinic, told).await;
+        clinic.dba.batch_execute("COMMIT PREPARED 'open'").await.expect("commits");
+        until(&clinic, streams).await;
+        until(&clinic, &format!("NOT {told}")).await;
+        stop.send(()).expect("runs");
+        running.await.expect("ends").expect("ends in order");
+        if let Some(mut maker) = maker {
+            assert!(maker.wait().expect("ends").success());
+        }
+        clinic.drain().await;
+        clinic.assert_ledger_equals_bills().await;
+        clinic.dba.batch_execute(&format!("SELECT pg_drop_replication_slot({SLOT})")).await.expect("drops");
+    }
+}
