@@ -133,20 +133,19 @@ impl Reconciliation {
         Ok(candidates.into_iter().collect())
     }
 
-    /// Takes each row through the posting function, and adds up by buckets what the rows amount to beside what the ledger was last told;
+    /// Takes each row through the posting function, asks it what the clinic's rules ask, and adds up by buckets what the rows amount to beside what the ledger was last told;
     /// where that differs, looks at the bills. Returns whether the digests of all rows add up to those of all bills, so that there is no bill
     /// without its row either.
-    pub(super) async fn judge_every_row(&mut self, table: &mut Table) -> Result<bool> {
+    pub(super) async fn judge_every_row(&mut self, table: &mut Table, asked: &[RowRule]) -> Result<bool> {
         let book = ledger::lock_book(&self.worker.ledger, &self.worker.book).await?;
         table.how = "every row";
         let mask = buckets_of(table) - 1;
         let mut sums = Sums::new();
-        let asked = if self.options.full { self.rules_about_rows(table).await? } else { Vec::new() };
-        let mut read = self.next_rows(table, None, &asked, None).await?;
+        let mut read = self.next_rows(table, None, asked, None).await?;
         loop {
             let RowsRead { rows, unread, end } = read;
             table.has_unasked_rows |= !unread.is_empty() || rows.iter().any(|row| row.against.len() < asked.len());
-            note_warnings(table, &rows, &asked);
+            note_warnings(table, &rows, asked);
             self.look_at(table, unread).await?;
             // These are judged beside the connections, while the next are read.
             let (rules, go_live) = match self.worker.tables.get(&table.reference_type) {
@@ -161,7 +160,7 @@ impl Reconciliation {
             });
             read = match &end {
                 None => RowsRead::default(),
-                Some(_) => self.next_rows(table, end.clone(), &asked, None).await?,
+                Some(_) => self.next_rows(table, end.clone(), asked, None).await?,
             };
             sums = judging.await.map_err(|error| Error::Unexpected(format!("judging rows: {error}")))?;
             self.beat().await?;
@@ -359,8 +358,10 @@ fn note_warnings(table: &mut Table, rows: &[RowRead], asked: &[RowRule]) {
     for (at, rule) in asked.iter().enumerate() {
         let kept = table.warnings.iter().filter(|warning| warning.kind == rule.kind).count();
         let against = rows.iter().filter_map(|row| Some((&row.reference_id, row.against.get(at)?.as_ref()?)));
-        let warnings: Vec<Finding> =
-            against.take(WARNINGS_MAX - kept).map(|(id, day)| warning(rule.kind, table, id, day)).collect();
+        let warnings: Vec<Finding> = against
+            .take(WARNINGS_MAX - kept)
+            .map(|(id, day)| warning(rule.kind, &table.reference_type, id, day))
+            .collect();
         table.warnings.extend(warnings);
     }
 }

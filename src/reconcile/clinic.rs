@@ -9,16 +9,18 @@ use super::plain_sql::PlainRule;
 use super::{Reconciliation, Table, WARNINGS_MAX};
 use crate::database::{Parameters, quote_literal};
 use crate::error::{Doing, Result};
-use crate::ledger::Scope;
 use crate::sql::reconcile as sql;
 
 /// One of the clinic's rules, over time.
-struct ClinicRule {
-    first_days: Vec<String>,
+pub(super) struct ClinicRule {
+    pub first_days: Vec<String>,
     /// From that day on; `None` while it is not enabled.
-    days: Vec<Option<i32>>,
-    today: String,
+    pub days: Vec<Option<i32>>,
+    pub today: String,
 }
+
+/// By the kind of what is against them.
+pub(super) type ClinicRules = HashMap<String, ClinicRule>;
 
 /// One of the clinic's rules about rows of a bill table, as SQL about a row `bill`.
 pub(super) struct RowRule {
@@ -28,7 +30,7 @@ pub(super) struct RowRule {
 }
 
 impl Reconciliation {
-    async fn rules_of_the_clinic(&self, table: &Table) -> Result<HashMap<String, ClinicRule>> {
+    pub(super) async fn rules_of_the_clinic(&self, table: &Table) -> Result<ClinicRules> {
         let zone = self.reading(table)?.time_zone.to_string();
         let rows = self.worker.source.query(sql::CLINIC_RULES, &[&zone]).await.doing("reading the clinic's rules")?;
         let rule = |row: &Row| {
@@ -39,8 +41,7 @@ impl Reconciliation {
     }
 
     /// What each row that is read is asked besides, so that the table is read once.
-    pub(super) async fn rules_about_rows(&self, table: &Table) -> Result<Vec<RowRule>> {
-        let rules = self.rules_of_the_clinic(table).await?;
+    pub(super) async fn rules_about_rows(&self, table: &Table, rules: &ClinicRules) -> Result<Vec<RowRule>> {
         let plain = self.plain_rules(table).unwrap_or_default();
         let versions = self.reading(table)?.rules.versions();
         let mut about_rows = Vec::new();
@@ -66,19 +67,6 @@ impl Reconciliation {
         Ok(about_rows)
     }
 
-    /// What the ledger alone can tell.
-    pub(super) async fn warnings_of_the_ledger(&self, table: &Table) -> Result<Vec<Finding>> {
-        let rules = self.rules_of_the_clinic(table).await?;
-        let mut findings = Vec::new();
-        if let Some(rule) = rules.get(Kind::ReceivableOverdue.as_str()) {
-            findings.extend(self.overdue_receivables(table, rule).await?);
-        }
-        if let Some(rule) = rules.get(Kind::TaxDiffers.as_str()) {
-            findings.extend(self.bills_with_warnings(table, rule).await?);
-        }
-        Ok(findings)
-    }
-
     /// Keeps what rows and ledger said that is against the rules, and closes what is over.
     pub(super) async fn keep_warnings(&mut self, table: &mut Table) -> Result<()> {
         let warnings = std::mem::take(&mut table.warnings);
@@ -93,32 +81,6 @@ impl Reconciliation {
             resolve(&self.worker.source, self.run, FoundBy::Clinic, &tables, false).await?;
         }
         Ok(())
-    }
-
-    async fn overdue_receivables(&self, table: &Table, rule: &ClinicRule) -> Result<Vec<Finding>> {
-        let Scope { book, source, reference_type } = self.scope(table);
-        let most = WARNINGS_MAX as i64;
-        let parameters: Parameters<'_> =
-            &[&book, &source, &reference_type, &rule.first_days, &rule.days, &rule.today, &most];
-        let rows = self.scans.query(sql::OVERDUE_RECEIVABLES, parameters).await.doing("looking for what is owed")?;
-        let finding = |row: &Row| {
-            let (id, owed): (String, String) = (row.get(0), row.get(3));
-            let why = format!("is owed since {}, which is longer than the clinic allows", row.get::<_, &str>(2));
-            Finding {
-                site: row.get(1),
-                details: serde_json::json!({"owed": owed}),
-                ..of_bill(Kind::ReceivableOverdue, table, &id, row.get(2), &why)
-            }
-        };
-        Ok(rows.iter().map(finding).collect())
-    }
-
-    async fn bills_with_warnings(&self, table: &Table, rule: &ClinicRule) -> Result<Vec<Finding>> {
-        let Scope { book, source, reference_type } = self.scope(table);
-        let most = WARNINGS_MAX as i64;
-        let parameters: Parameters<'_> = &[&book, &source, &reference_type, &rule.first_days, &rule.days, &most];
-        let rows = self.scans.query(sql::BILLS_WITH_WARNINGS, parameters).await.doing("looking for odd taxes")?;
-        Ok(rows.iter().map(|row| of_bill(Kind::TaxDiffers, table, row.get(0), row.get(2), row.get(1))).collect())
     }
 
     async fn can_read(&self, table: &crate::capture::Table, columns: &[&String]) -> Result<bool> {
@@ -156,16 +118,15 @@ fn day_where_against(rule: &ClinicRule, kind: Kind, condition: &str, plain: &[Pl
 }
 
 /// What a row says that is against a rule.
-pub(super) fn warning(kind: Kind, table: &Table, id: &str, day: &str) -> Finding {
+pub(super) fn warning(kind: Kind, reference_type: &str, id: &str, day: &str) -> Finding {
     let why = match kind {
         Kind::DraftOverdue => "is a draft without number for longer than the clinic allows",
         _ => "has a discount, and no discounted amount",
     };
-    of_bill(kind, table, id, day, why)
+    of_bill(kind, reference_type, id, day, why)
 }
 
-fn of_bill(kind: Kind, table: &Table, id: &str, day: &str, why: &str) -> Finding {
-    let of = &table.reference_type;
+pub(super) fn of_bill(kind: Kind, of: &str, id: &str, day: &str, why: &str) -> Finding {
     let subject = format!("{of} {id}");
     Finding {
         reference_id: Some(id.into()),

@@ -16,6 +16,7 @@ mod clinic;
 mod command;
 pub mod findings;
 mod journal;
+mod ledger_scan;
 mod plain_sql;
 mod reading;
 mod recheck;
@@ -29,13 +30,15 @@ pub mod verdict;
 pub use command::{Arguments, execute};
 pub use report::{Report, Table};
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
+use self::clinic::RowRule;
 use self::findings::{Finding, FoundBy, Kind, keep, resolve};
+use self::ledger_scan::LedgerScan;
 use self::recheck::{BILLS_MAX, Looked};
-use self::totals::Totals;
 use crate::connecting::{Both, connect_both};
 use crate::database::{Parameters, Session, Side, connect_as_consumer};
 use crate::error::{Doing, Error, Result};
@@ -89,7 +92,7 @@ pub(crate) struct Reconciliation {
     /// Looks at bills; it never posts here.
     worker: Worker,
     /// The ledger again, for statements over all bills.
-    scans: Session,
+    scans: Arc<Session>,
     settings: Settings,
     /// Decimals of the book's currency.
     minor_unit: u32,
@@ -100,15 +103,6 @@ pub(crate) struct Reconciliation {
     stream_is_behind: bool,
     findings: Vec<Finding>,
     repairs: i64,
-}
-
-/// What the ledger says of a table, each from a scan of its own.
-struct LedgerScan {
-    totals: Totals,
-    /// What is against the clinic's rules.
-    warnings: Vec<Finding>,
-    /// Whether status and journal agree in their sums.
-    status_agrees: bool,
 }
 
 /// Runs once, whatever else is under way: runs do not get in each other's way.
@@ -138,7 +132,7 @@ async fn run(databases: &Databases, options: Options, is_scheduled: bool) -> Res
         databases: databases.clone(),
         options,
         worker,
-        scans,
+        scans: Arc::new(scans),
         settings,
         minor_unit,
         run: row.get(0),
@@ -228,49 +222,68 @@ impl Reconciliation {
         table.how = "digests";
         if self.options.only_repaired {
             table.not_proven = Some("only bills with a finding were looked at".into());
-            let agrees = self.status_agrees(table).await?;
+            let agrees = self.ledger_scan(table).status_agrees().await?;
             self.look_at_status(table, agrees).await?;
             return self.look_at_open_findings(table).await;
         }
-        let every_row = self.options.full || self.options.site.is_some();
-        let digests_agree = every_row && self.judge_every_row(table).await?;
-        // Where too much differs to be opened, each row is looked at instead, in bounded memory.
-        if !digests_agree && self.compare_digests(table).await? {
-            if !every_row {
-                self.judge_every_row(table).await?;
+        let agrees = match self.options.full {
+            true => self.look_at_every_row(table).await?,
+            false => {
+                self.look_at_bills(table, &[]).await?;
+                self.ledger_scan(table).status_agrees().await?
             }
-            self.look_for_orphans(table).await?;
-        }
-        let agrees = if self.options.full {
-            let excluded = self.not_current(table).await?;
-            let plain = self.plain_rules(table);
-            let rules = plain.as_deref().unwrap_or_default();
-            // The ledger is asked for all that takes a scan of it while the source adds up its rows.
-            let (totals, scan) =
-                tokio::join!(self.source_totals(table, rules, &excluded), self.scan_ledger(table, &excluded));
-            let LedgerScan { totals: journal, warnings, status_agrees } = scan?;
-            match &plain {
-                Ok(rules) => self.compare_totals(table, rules, &excluded, totals, journal).await?,
-                Err(why) => table.not_proven = Some(format!("its rule cannot be written as plain SQL: {why}")),
-            }
-            table.warnings.extend(warnings);
-            self.keep_warnings(table).await?;
-            status_agrees
-        } else {
-            self.status_agrees(table).await?
         };
         self.look_at_status(table, agrees).await?;
         self.look_at_odd_bills(table).await?;
         self.never_posted(table).await
     }
 
-    /// What the full pass asks the ledger for besides, statement after statement.
-    async fn scan_ledger(&self, table: &Table, excluded: &[String]) -> Result<LedgerScan> {
-        Ok(LedgerScan {
-            totals: self.ledger_totals(table, excluded).await?,
-            warnings: self.warnings_of_the_ledger(table).await?,
-            status_agrees: self.status_agrees(table).await?,
-        })
+    /// By digests, or each row, asked what the clinic's rules ask.
+    async fn look_at_bills(&mut self, table: &mut Table, asked: &[RowRule]) -> Result<()> {
+        let every_row = self.options.full || self.options.site.is_some();
+        let digests_agree = every_row && self.judge_every_row(table, asked).await?;
+        // Where too much differs to be opened, each row is looked at instead, in bounded memory.
+        if !digests_agree && self.compare_digests(table).await? {
+            if !every_row {
+                self.judge_every_row(table, asked).await?;
+            }
+            self.look_for_orphans(table).await?;
+        }
+        Ok(())
+    }
+
+    /// Each row through the posting function, totals in plain SQL, and the clinic's rules. The ledger is asked for all that takes a scan of
+    /// it while the source is read. Returns whether status and journal agree.
+    async fn look_at_every_row(&mut self, table: &mut Table) -> Result<bool> {
+        let scan = self.ledger_scan(table);
+        let excluded = scan.not_current().await?;
+        let clinic = self.rules_of_the_clinic(table).await?;
+        let asked = self.rules_about_rows(table, &clinic).await?;
+        let plain = self.plain_rules(table);
+        let rules = plain.as_deref().unwrap_or_default();
+        let of_the_source = async {
+            self.look_at_bills(table, &asked).await?;
+            Ok(self.source_totals(table, rules, &excluded).await)
+        };
+        let (totals, scanned) = tokio::join!(of_the_source, scan.everything(&excluded, &clinic));
+        let (totals, scanned) = (totals?, scanned?);
+        match &plain {
+            Ok(rules) => self.compare_totals(table, rules, &excluded, totals, scanned.totals).await?,
+            Err(why) => table.not_proven = Some(format!("its rule cannot be written as plain SQL: {why}")),
+        }
+        table.warnings.extend(scanned.warnings);
+        self.keep_warnings(table).await?;
+        Ok(scanned.status_agrees)
+    }
+
+    fn ledger_scan(&self, table: &Table) -> LedgerScan {
+        let Worker { book, source_name, .. } = &self.worker;
+        LedgerScan {
+            session: self.scans.clone(),
+            book: book.clone(),
+            source: source_name.clone(),
+            reference_type: table.reference_type.clone(),
+        }
     }
 
     /// Looks at candidates under their locks, keeps what differs, and has it synchronised.

@@ -8,14 +8,6 @@ use crate::ledger::Scope;
 use crate::sql::reconcile as sql;
 
 impl Reconciliation {
-    /// Whether status and journal agree: four sums in one statement.
-    pub(super) async fn status_agrees(&self, table: &Table) -> Result<bool> {
-        let Scope { book, source, reference_type } = self.scope(table);
-        let parameters: Parameters<'_> = &[&book, &source, &reference_type];
-        let sums = self.scans.query_one(sql::STATUS_SUMS, parameters).await.doing("comparing status and journal")?;
-        Ok(sums.get("agree"))
-    }
-
     /// Only where the sums disagree the bills are looked for. The status of such a bill is taken from the journal again, and the bill
     /// enqueued: what was added is reversed, what was deleted is posted anew.
     pub(super) async fn look_at_status(&mut self, table: &mut Table, agrees: bool) -> Result<()> {

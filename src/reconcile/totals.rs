@@ -95,12 +95,6 @@ impl Reconciliation {
         rules.versions().iter().map(|rule| plain_rule(&rule.definition, of)).collect()
     }
 
-    pub(super) async fn not_current(&self, table: &Table) -> Result<Vec<String>> {
-        let Scope { book, source, reference_type } = self.scope(table);
-        let rows = self.scans.query(sql::NOT_CURRENT_BILLS, &[&book, &source, &reference_type]).await;
-        Ok(rows.doing("reading which bills are parked")?.iter().map(|row| row.get(0)).collect())
-    }
-
     pub(super) async fn source_totals(
         &self,
         table: &Table,
@@ -129,13 +123,6 @@ impl Reconciliation {
             }
         }
         Ok(totals)
-    }
-
-    pub(super) async fn ledger_totals(&self, table: &Table, excluded: &[String]) -> Result<Totals> {
-        let Scope { book, source, reference_type } = self.scope(table);
-        let parameters: Parameters<'_> = &[&book, &source, &reference_type, &excluded];
-        let rows = self.scans.query(sql::LEDGER_TOTALS, parameters).await.doing("totalling the journal")?;
-        Ok(rows.iter().map(|row| (cell(row, 0), (row.get(3), row.get::<_, &str>(4).parse().ok()))).collect())
     }
 
     /// Compares the bills of some days one by one, and looks at those that differ: by the posting function, and, where that finds them
@@ -194,7 +181,7 @@ impl Reconciliation {
         let waits =
             self.worker.source.query(waits, &[&table.reference_type, &equal]).await.doing("looking at the queue")?;
         let waits: BTreeSet<String> = waits.iter().map(|row| row.get(0)).collect();
-        let not_current = self.not_current(table).await?;
+        let not_current = self.ledger_scan(table).not_current().await?;
         self.worker.ledger.rollback().await.doing("ending the look")?;
         let nothing = Amounts::new();
         for id in equal.iter().filter(|id| !waits.contains(*id) && !not_current.contains(id)) {
@@ -303,7 +290,7 @@ impl Reconciliation {
 }
 
 /// Site, day and account from three columns of a row.
-fn cell(row: &Row, first: usize) -> Cell {
+pub(super) fn cell(row: &Row, first: usize) -> Cell {
     let text = |at| row.get::<_, Option<String>>(at).unwrap_or_default();
     (text(first), text(first + 1), text(first + 2))
 }

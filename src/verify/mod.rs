@@ -279,7 +279,7 @@ struct Plain<'a> {
 
 const PLAIN_PLANS: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; \
     SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on; SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on; \
-    SET LOCAL enable_material = on; SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL jit = off; SET LOCAL row_security = off; \
+    SET LOCAL enable_material = on; SET LOCAL enable_nestloop = on; SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL jit = off; SET LOCAL row_security = off; \
     SET LOCAL statement_timeout = '15min'";
 
 impl Plain<'_> {
