@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::faults::{BILL, ENTRIES, NOTHING_QUEUED, Running, clinic_of_its_own, until};
 use crate::harness::{Clinic, Cluster};
+use crate::streaming::capture_by;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_only_standby_is_waited_for_until_it_is_promoted_and_then_all_is_reconciled() {
@@ -152,5 +153,65 @@ async fn a_source_or_a_ledger_that_is_set_back_to_a_backup_is_recognised_and_a_f
         clinic.drain().await;
         clinic.assert_ledger_equals_bills().await;
         assert_ne!(clinic.ledger_text(ENTRIES).await, before);
+    }
+}
+
+/// The last changes reached the ledger, and not the standby. A slot comes along where it is synchronised, as from PostgreSQL 17 on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_of_the_source_goes_on_with_the_stream_with_its_slot_or_without() {
+    for slot_comes_along in [false, true] {
+        let mut source = Cluster::start_with(&["fsync=off", "wal_level=logical"]);
+        let ledger = Cluster::elsewhere();
+        let (database, books) = (source.clinic_database().await, ledger.clinic_database().await);
+        let clinic = Clinic::of(&source, &database, ledger, &books).await;
+        capture_by(&clinic, "wal").await;
+        clinic
+            .write("INSERT INTO lab_bills (amount, invoice_number) SELECT g, 'A' FROM generate_series(1, 5) AS g")
+            .await;
+        clinic.drain().await;
+        let backup = source.server.directory().join("backup");
+        source.server.stop().expect("stops");
+        copy(&source.server.directory().join("data"), &backup);
+        source.server.start_again().expect("starts");
+        let clinic = Clinic::of(&source, &database, ledger, &books).await;
+        clinic.write(BILL).await;
+        clinic
+            .write("UPDATE lab_bills SET amount = amount + 1 WHERE id <= 2; DELETE FROM lab_bills WHERE id = 3")
+            .await;
+        clinic.drain().await;
+        clinic.assert_ledger_equals_bills().await;
+        let token = clinic.ledger_text("SELECT token FROM ledger.sources").await;
+        source.server.stop().expect("stops");
+        let data = source.server.directory().join("data");
+        std::fs::remove_dir_all(&data).expect("is lost");
+        copy(&backup, &data);
+        if !slot_comes_along {
+            for slot in std::fs::read_dir(data.join("pg_replslot")).expect("lists") {
+                std::fs::remove_dir_all(slot.expect("is there").path()).expect("is not copied to a standby");
+            }
+        }
+        promote(&mut source);
+        let clinic = Clinic::of(&source, &database, ledger, &books).await;
+        until(&clinic.dba, "SELECT pg_is_in_recovery()", "false").await;
+        let replicated = format!("UPDATE daybook.ledger_meeting SET token = '{token}'");
+        clinic.dba.batch_execute(&replicated).await.expect("the last meeting had reached it");
+        clinic.write(BILL).await;
+        clinic.write("UPDATE lab_bills SET amount = amount + 5 WHERE id IN (1, 4)").await;
+        // Once nothing more is heard of the old primary.
+        let mut tries = 0;
+        while let Err(error) = daybook::consumer::drain(clinic.options(2), Duration::from_secs(60)).await {
+            tries += 1;
+            assert!(tries < 60 && error.to_string().contains("old primary"), "{error}");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        clinic.assert_ledger_equals_bills().await;
+        let lost = "SELECT count(*) FROM daybook.sync_alerts WHERE alert_type = 'SLOT_LOST' AND message LIKE '%did not come along%'";
+        assert_eq!(clinic.text(lost).await, if slot_comes_along { "0" } else { "1" });
+        clinic.write("UPDATE lab_bills SET amount = amount + 7 WHERE id = 5").await;
+        clinic.drain().await;
+        clinic.assert_ledger_equals_bills().await;
+        let streamed = "SELECT count(*) > 0 FROM daybook.sync_audit_log WHERE origin = 'wal' AND operation = 'update'
+                        AND xid = (SELECT max(xid) FROM daybook.sync_audit_log WHERE origin = 'wal')";
+        assert_eq!(clinic.text(streamed).await, "true", "the stream goes on");
     }
 }
