@@ -329,8 +329,8 @@ const IS_OF_STREAM: &str = "q.origin = 'wal' AND q.operation IN ('insert', 'upda
 
 /// The committed event of the bill `k` that is the cause of what is posted now: the latest; there is one, since the reader holds a claimed
 /// one. Those that this very transaction enqueued, spreading an event of the whole table, are no cause: they may never be committed, and
-/// the ledger would name them for ever. Where triggers capture beside the stream, one of theirs comes before all of the stream's: it says who
-/// wrote, and the stream's is mostly of a column that nobody maps.
+/// the ledger would name them for ever. Where triggers capture beside the stream, the stream's is the cause only where it is all there is: another one
+/// says who wrote, and the stream's is mostly of a column that nobody maps.
 fn cause(is_cross_checked: bool) -> String {
     let latest = |and: &str| {
         format!(

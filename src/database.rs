@@ -116,7 +116,29 @@ pub struct Session {
     patience: AtomicU64,
 }
 
+/// Ends a connection when it is dropped, unless it was told that all is done.
+pub struct Unfinished(Option<AbortHandle>);
+
+impl Unfinished {
+    pub fn is_done(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            connection.abort();
+        }
+    }
+}
+
 impl Session {
+    /// Until it is told that all is done: whoever drops what follows ends the connection, instead of leaving it to the server to finish.
+    pub fn unfinished(&self) -> Unfinished {
+        Unfinished(self.connection.clone())
+    }
+
     /// One that waits for as long as an answer takes.
     pub fn new(client: Client) -> Self {
         Session { client, connection: None, statements: Mutex::default(), patience: AtomicU64::new(u64::MAX) }

@@ -14,10 +14,11 @@ pub(crate) struct Gap {
     pub entry_id: Option<i64>,
 }
 
-/// A bill of which the stream alone speaks, and whose event was posted before a crash came between the two commits.
-pub(crate) struct Repeated<'a> {
+/// An event that an entry names as its cause already: after a crash between the two commits, or where workers met at a bill.
+pub(crate) struct Posted<'a> {
     pub reference_id: &'a str,
-    pub found: &'a Found,
+    pub seq: i64,
+    pub entry_id: i64,
 }
 
 /// Whether what is posted was changed past the triggers: nothing but the stream speaks of the bill, which was in order before, and the rule
@@ -31,38 +32,39 @@ pub(crate) fn bypassed_triggers(judgement: &Judgement, before: &Status, found: &
     found.is_told_by_stream_alone && !entries.is_empty() && before.state == State::Current && was_judged_alike
 }
 
-/// The gaps among bills that were posted before a crash, by what the journal says of the time before it. A bill that was parked then says
-/// so in its dead letter, which the crash left open.
-pub(crate) async fn repeated_gaps(
+/// The gaps that a crash kept from being told, by what the journal says of the time before it.
+pub(crate) async fn untold_gaps(
     source: &Session,
     ledger: &Session,
     scope: Scope<'_>,
-    repeated: &[Repeated<'_>],
+    posted: &[Posted<'_>],
 ) -> Result<Vec<Gap>> {
-    if repeated.is_empty() {
+    let Scope { book, source: name, reference_type } = scope;
+    let column = |of: fn(&Posted<'_>) -> i64| posted.iter().map(of).collect::<Vec<i64>>();
+    let ids: Vec<&str> = posted.iter().map(|event| event.reference_id).collect();
+    let (seqs, entries) = (column(|event| event.seq), column(|event| event.entry_id));
+    let parameters: Parameters<'_> = &[&reference_type, &ids, &seqs, &entries];
+    let untold = match posted.is_empty() {
+        true => Vec::new(),
+        false => source.query(sql::UNACKNOWLEDGED_GAPS, parameters).await.doing("looking who told of a change")?,
+    };
+    if untold.is_empty() {
         return Ok(Vec::new());
     }
-    let ids: Vec<&str> = repeated.iter().map(|bill| bill.reference_id).collect();
-    let seqs: Vec<i64> = repeated.iter().map(|bill| bill.found.cause.seq).collect();
-    let parked = "SELECT reference_id FROM daybook.sync_dead_letter
-                  WHERE reference_type = $1 AND reference_id = ANY ($2) AND resolved_at IS NULL";
-    let parked = source.query(parked, &[&scope.reference_type, &ids]).await.doing("looking at dead letters")?;
-    let parked: Vec<&str> = parked.iter().map(|row| row.get(0)).collect();
-    let Scope { book, source: name, reference_type } = scope;
+    let (ids, seqs): (Vec<&str>, Vec<i64>) =
+        untold.iter().map(|row| (row.get::<_, &str>(0), row.get::<_, i64>(1))).unzip();
     let parameters: Parameters<'_> = &[&book, &name, &reference_type, &ids, &seqs];
-    let rows = ledger.query(sql::POSTED_ALIKE, parameters).await.doing("looking at what was posted before")?;
+    let before = ledger.query(sql::POSTED_ALIKE, parameters).await.doing("looking at what was posted before")?;
     let gap = |row: &tokio_postgres::Row| {
-        let reference_id: &str = row.get("reference_id");
-        let cause = &repeated.iter().find(|bill| bill.reference_id == reference_id)?.found.cause;
-        let was_judged_alike =
-            row.get("is_same_rule") || (row.get::<_, bool>("is_first") && cause.operation == "insert");
-        (was_judged_alike && !parked.contains(&reference_id)).then(|| Gap {
-            reference_id: reference_id.into(),
-            xid: cause.xid.clone(),
+        let before = before.iter().find(|before| before.get::<_, i64>("seq") == row.get::<_, i64>("seq"))?;
+        let is_new_row = before.get("is_first") && row.get::<_, &str>("operation") == "insert";
+        (before.get("is_same_rule") || is_new_row).then(|| Gap {
+            reference_id: row.get("reference_id"),
+            xid: row.get("xid"),
             entry_id: row.get("entry_id"),
         })
     };
-    Ok(rows.iter().filter_map(gap).collect())
+    Ok(untold.iter().filter_map(gap).collect())
 }
 
 /// Says which changes bypassed the triggers, with their acknowledgement. Returns what a person is to be told.

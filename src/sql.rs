@@ -45,6 +45,7 @@ statements! { "consume":
     CASH_CLOSURE_TIME = "cash_closure_time.sql",
     TELL_UNCLOSED_CASH = "tell_unclosed_cash.sql",
     NOTE_GAPS = "note_gaps.sql",
+    UNACKNOWLEDGED_GAPS = "unacknowledged_gaps.sql",
     // on the ledger
     END_UNHEARD_SESSIONS = "end_unheard_sessions.sql",
     PASS_LOST_ENTRY_IDS = "pass_lost_entry_ids.sql",

@@ -17,7 +17,7 @@ use crate::closed_cash::learn_closed_cash;
 use crate::crash_point::crash_point;
 use crate::database::{Parameters, Session};
 use crate::error::{Doing, Error, NextStep, Result};
-use crate::gaps::{Gap, Repeated, bypassed_triggers, note_gaps, repeated_gaps};
+use crate::gaps::{Gap, Posted, bypassed_triggers, note_gaps, untold_gaps};
 use crate::journal::{self, Posting};
 use crate::judgement::{Judgement, Law, dead_letter, judge, outcomes, take};
 use crate::ledger::{self, Known, Retained, Scope, Status};
@@ -328,7 +328,7 @@ impl Worker {
         let mut ids = journal::entry_ids(&self.ledger, count).await?.into_iter();
         let mut postings: Vec<Posting<'_>> = Vec::with_capacity(count);
         let mut changed = Vec::new();
-        let (mut letters, mut gaps, mut repeated) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut letters, mut gaps, mut posted_before) = (Vec::new(), Vec::new(), Vec::new());
         for (((status, found), judgement), seqs) in statuses.iter_mut().zip(&found).zip(judgements).zip(bills.values())
         {
             let before = status.clone();
@@ -345,12 +345,13 @@ impl Worker {
             if table.is_cross_checked() && bypassed_triggers(&judgement, &before, found) {
                 let reference_id = status.reference_id.clone();
                 gaps.push(Gap { reference_id, xid: found.cause.xid.clone(), entry_id: status.last_entry_id });
-            } else if table.is_cross_checked() && found.is_told_by_stream_alone && posted.contains_key(&found.cause.seq)
-            {
-                repeated.push(Repeated { reference_id: &status.reference_id, found });
+            } else if table.is_cross_checked() {
+                let reference_id = status.reference_id.as_str();
+                let of_bill = seqs.iter().filter_map(|seq| Some((*seq, *posted.get(seq)?)));
+                posted_before.extend(of_bill.map(|(seq, entry_id)| Posted { reference_id, seq, entry_id }));
             }
         }
-        gaps.extend(repeated_gaps(&self.source, &self.ledger, scope, &repeated).await?);
+        gaps.extend(untold_gaps(&self.source, &self.ledger, scope, &posted_before).await?);
         journal::post(&self.ledger, scope, &book, &postings).await?;
         if !changed.is_empty() {
             ledger::update_status(&self.ledger, scope, &changed).await?;

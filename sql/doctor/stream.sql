@@ -14,6 +14,8 @@ SELECT jsonb_build_object(
     'keep_megabytes', (SELECT setting::bigint FROM pg_settings WHERE name = 'max_slot_wal_keep_size'),
     'role', session_user,
     'may_replicate', (SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = session_user),
+    'database', current_database(),
+    'may_spill', has_database_privilege('daybook_consumer', current_database(), 'TEMPORARY'),
     'slot_name', daybook.slot_name(),
     'slot_statement', daybook.slot_statement(),
     'slot', (SELECT jsonb_build_object('active', active, 'is_lost', coalesce(wal_status, '') = 'lost',

@@ -19,6 +19,9 @@ pub struct Stream {
     pub keep_megabytes: i64,
     pub role: String,
     pub may_replicate: bool,
+    pub database: String,
+    /// Whether a large transaction can be moved out of memory.
+    pub may_spill: bool,
     pub slot_name: String,
     pub slot_statement: String,
     pub slot: Option<Slot>,
@@ -101,16 +104,27 @@ pub fn settings(stream: &Stream) -> Vec<Finding> {
 
 /// The right to stream, and the slot.
 pub fn slot(stream: &Stream, limits: &Limits) -> Vec<Finding> {
+    let drop = format!("SELECT pg_drop_replication_slot({});", quote_literal(&stream.slot_name));
+    let subject = format!("slot {}", stream.slot_name);
     if stream.tables.is_empty() {
-        return Vec::new();
+        let problem = "keeps WAL, and no table is captured from it: drop it, or attach one";
+        let left = stream.slot.map(|_| Finding::warning("stream_slot", subject, problem).fix(Place::Source, drop));
+        return left.into_iter().collect();
     }
     let mut findings = Vec::new();
+    if !stream.may_spill {
+        let problem = format!(
+            "has no TEMPORARY on database {}, which a transaction of more rows than memory is to hold needs",
+            stream.database
+        );
+        let fix = format!("GRANT TEMPORARY ON DATABASE {} TO daybook_consumer;", quote_identifier(&stream.database));
+        findings.push(Finding::error("stream_spill", "daybook_consumer", problem).fix(Place::Source, fix));
+    }
     if !stream.may_replicate {
         let problem = "has no REPLICATION, without which `daybook run` can neither stream nor make its slot";
         let fix = format!("ALTER ROLE {} REPLICATION;", quote_identifier(&stream.role));
         findings.push(Finding::error("stream_slot", &stream.role, problem).fix(Place::Source, fix));
     }
-    let subject = format!("slot {}", stream.slot_name);
     match stream.slot {
         None => findings.push(
             Finding::warning("stream_slot", subject, "is not there: `daybook run` makes it, and has the tables reconciled")
@@ -122,7 +136,7 @@ pub fn slot(stream: &Stream, limits: &Limits) -> Vec<Finding> {
                 subject,
                 "was invalidated, since the server has removed WAL that it needs: `daybook run` makes it anew, and has the tables reconciled",
             )
-            .fix(Place::Source, format!("SELECT pg_drop_replication_slot({});", quote_literal(&stream.slot_name))),
+            .fix(Place::Source, drop),
         ),
         Some(Slot { retained_bytes: Some(bytes), active, .. }) if bytes >= limits.slot_bytes => {
             let who = if active { "its stream is behind" } else { "nobody streams from it" };
@@ -181,6 +195,8 @@ mod tests {
             keep_megabytes: 10_240,
             role: "poster".into(),
             may_replicate: true,
+            database: "clinic".into(),
+            may_spill: true,
             slot_name: "daybook_5".into(),
             slot_statement: "SELECT make()".into(),
             slot: Some(Slot { active: true, is_lost: false, retained_bytes: Some(100) }),
@@ -201,7 +217,13 @@ mod tests {
         let none =
             Stream { tables: Vec::new(), wal_level: "replica".into(), may_replicate: false, slot: None, ..healthy() };
         assert!(told(&none).is_empty(), "nobody needs it");
-        let cases: [(Stream, &str); 8] = [
+        let left = Stream { tables: Vec::new(), ..healthy() };
+        assert_eq!(told(&left), ["slot daybook_5: SELECT pg_drop_replication_slot('daybook_5');"]);
+        let cases: [(Stream, &str); 9] = [
+            (
+                Stream { may_spill: false, ..healthy() },
+                "daybook_consumer: GRANT TEMPORARY ON DATABASE \"clinic\" TO daybook_consumer;",
+            ),
             (Stream { wal_level: "replica".into(), ..healthy() }, "wal_level: ALTER SYSTEM SET wal_level = 'logical';"),
             (
                 Stream { slots: 11, slots_max: 10, slot: Some(Slot::default()), senders: 10, ..healthy() },

@@ -276,7 +276,7 @@ impl Reconciliation {
     /// The bills that digests do not prove: not current ones, those judged by a version that is not in force, those with entries and no
     /// row. And those that have an open finding, which may be over.
     pub(super) async fn look_at_odd_bills(&mut self, table: &mut Table) -> Result<()> {
-        let rules: Vec<i64> = self.reading(table)?.rules.versions().iter().map(|rule| rule.digest()).collect();
+        let rules = self.versions(table)?;
         let mut last = String::new();
         loop {
             let Scope { book, source, reference_type } = self.scope(table);

@@ -259,7 +259,7 @@ impl Reconciliation {
         let excluded = scan.not_current().await?;
         let clinic = self.rules_of_the_clinic(table).await?;
         let asked = self.rules_about_rows(table, &clinic).await?;
-        let plain = self.plain_rules(table);
+        let (plain, versions) = (self.plain_rules(table), self.versions(table)?);
         let rules = plain.as_deref().unwrap_or_default();
         let of_the_source = async {
             self.look_at_bills(table, &asked).await?;
@@ -268,12 +268,20 @@ impl Reconciliation {
         let (totals, scanned) = tokio::join!(of_the_source, scan.everything(&excluded, &clinic));
         let (totals, scanned) = (totals?, scanned?);
         match &plain {
+            _ if self.versions(table)? != versions => {
+                table.not_proven = Some("its rule was replaced while it was looked at: look again".into());
+            }
             Ok(rules) => self.compare_totals(table, rules, &excluded, totals, scanned.totals).await?,
             Err(why) => table.not_proven = Some(format!("its rule cannot be written as plain SQL: {why}")),
         }
         table.warnings.extend(scanned.warnings);
         self.keep_warnings(table).await?;
         Ok(scanned.status_agrees)
+    }
+
+    /// The versions of a table's rule, by their digests.
+    fn versions(&self, table: &Table) -> Result<Vec<i64>> {
+        Ok(self.reading(table)?.rules.versions().iter().map(|rule| rule.digest()).collect())
     }
 
     fn ledger_scan(&self, table: &Table) -> LedgerScan {

@@ -30,6 +30,8 @@ struct QueuePlaces {
 #[derive(Debug)]
 struct Described {
     columns: Vec<(String, u32)>,
+    /// Which of them are part of its replica identity.
+    identity: Vec<bool>,
     /// Where its key stands; `None` where it has no key as it was attached.
     key: Option<Vec<usize>>,
 }
@@ -110,11 +112,12 @@ impl Assembler {
             Message::Relation(relation) => {
                 let columns = relation.columns.iter().map(|Column { name, type_id, .. }| (name.to_string(), *type_id));
                 let columns: Vec<(String, u32)> = columns.collect();
+                let identity = relation.columns.iter().map(|column| column.is_identity).collect();
                 let definition = self.definitions.get(&relation.id);
                 let key = definition.and_then(|of| key_places(of, &columns));
                 // It is published, so that it is captured in another way than when the definitions were read.
                 let has_changed = definition.is_some_and(|of| of.mode == Mode::Trigger);
-                self.relations.insert(relation.id, Described { columns, key });
+                self.relations.insert(relation.id, Described { columns, identity, key });
                 self.ignored.remove(&relation.id);
                 if has_changed {
                     return Taken::Unknown;
@@ -174,7 +177,12 @@ impl Assembler {
         let (Some(definition), Some(transaction)) = (self.definitions.get(&relation), &mut self.current) else {
             return Taken::Nothing;
         };
-        let places = self.relations.get(&relation).and_then(|described| described.key.as_ref());
+        // Where the key is no longer part of the replica identity, nothing tells whether an UPDATE changed it.
+        let is_told = |described: &&Described, places: &[usize]| {
+            operation != Operation::Update || old.is_some() || places.iter().all(|at| described.identity[*at])
+        };
+        let described = self.relations.get(&relation);
+        let places = described.and_then(|of| of.key.as_ref().filter(|places| is_told(&of, places)));
         let key = |tuple: &Tuple<'_>, before: Option<&Tuple<'_>>| {
             places.and_then(|places| key_of(definition, places, tuple, before))
         };
@@ -372,6 +380,14 @@ mod tests {
         assert_eq!(told(wal(), &[insert("no number")]), ["insert -"]);
         let unchanged = Message::Update { relation: 5, old: None, new: vec![Value::Unchanged, Value::Null] };
         assert_eq!(told(wal(), &[unchanged]), ["update -"]);
+        let columns = vec![
+            Column { name: "id", type_id: 20, is_identity: false },
+            Column { name: "note", type_id: 25, is_identity: true },
+        ];
+        let elsewhere = Relation { id: 5, namespace: "public", name: "lab_bills", replica_identity: b'i', columns };
+        let elsewhere = Message::Relation(elsewhere);
+        let update = Message::Update { relation: 5, old: None, new: row(&["2", "note"]) };
+        assert_eq!(told(wal(), &[elsewhere, update]), ["update -"], "nobody can tell which key it had");
         let truncate = Message::Truncate { relations: vec![5] };
         assert_eq!(told(wal(), std::slice::from_ref(&truncate)), ["truncate -"]);
         let by_trigger = Message::Insert {

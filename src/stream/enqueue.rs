@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use tokio_postgres::error::SqlState;
+
 use super::pgoutput::Lsn;
 use super::transaction::{
     Changed, Definition, Enqueued, Mode, Needed, NewEvent, Operation, Transaction, events, forget_keys, is_read_alike,
@@ -144,7 +146,14 @@ impl Enqueuer {
     /// Moves the keys of a transaction that is under way out of memory.
     pub async fn spill(&mut self, transaction: &mut Transaction) -> Result<()> {
         if self.chunks == 0 {
-            self.session.batch_execute(sql::MAKE_SPILL).await.doing("making room for a large transaction")?;
+            self.session.batch_execute(sql::MAKE_SPILL).await.map_err(|error| match error.code() {
+                Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Error::Unreachable(format!(
+                    "a transaction has more rows than memory is to hold, and their keys can wait nowhere: {}. Give the right: \
+                     GRANT TEMPORARY ON DATABASE ... TO daybook_consumer",
+                    crate::error::explain(&error)
+                )),
+                _ => Error::Database { doing: "making room for a large transaction", source: error },
+            })?;
             self.session.batch_execute("TRUNCATE pg_temp.daybook_spill").await.doing("making room")?;
         }
         self.chunks += 1;

@@ -173,9 +173,13 @@ pub async fn give_up(source: &Session) -> Result<()> {
 
 async fn as_login_role(source: &Session, sql: &str, facts: &Facts) -> Result<Option<String>> {
     let doing = "making the slot";
-    // A slot that is being made waits for others as for locks, and is in nobody's way meanwhile.
+    // A slot that is being made waits for others as for locks, and is in nobody's way meanwhile. Nobody is to be left with one that its maker
+    // no longer waits for; a server's platform may not be able to look for that.
     source.batch_execute("RESET ROLE; SET lock_timeout = 0").await.doing(doing)?;
+    let _ = source.batch_execute("SET client_connection_check_interval = '1s'").await;
+    let making = source.unfinished();
     let answer = source.query_one(sql, &[&facts.slot_name]).await;
+    making.is_done();
     source.batch_execute(&format!("SET ROLE daybook_consumer; {LOCK_TIMEOUT}")).await.doing(doing)?;
     match answer {
         Ok(row) => Ok(row.get(0)),

@@ -169,3 +169,22 @@ async fn a_large_value_that_is_not_told_again_is_no_matter() {
         assert_eq!(clinic.text(dirty).await, "0", "{identity}: every change named its bill");
     }
 }
+
+#[tokio::test]
+async fn a_key_that_changes_while_another_index_is_the_replica_identity_is_looked_for_in_the_whole_table() {
+    let clinic = clinic("wal").await;
+    clinic.write(&format!("{LAB} SELECT 100 + g, true, 'cash', 'L' || g FROM generate_series(1, 9) AS g")).await;
+    clinic.drain().await;
+    let other = "ALTER TABLE lab_bills ADD COLUMN code integer NOT NULL GENERATED ALWAYS AS IDENTITY UNIQUE;
+                 ALTER TABLE lab_bills REPLICA IDENTITY USING INDEX lab_bills_code_key";
+    clinic.dba.batch_execute(other).await.expect("another tool wants it");
+    clinic.write("UPDATE lab_bills SET id = 200 WHERE id = 7; UPDATE lab_bills SET amount = 300 WHERE id = 8").await;
+    // Nothing is guessed: what mends it is said, and then every bill is looked at.
+    assert!(clinic.drain_for(std::time::Duration::from_secs(2)).await.unfinished > 0);
+    let advice = "SELECT string_agg(message, ' ') FROM daybook.current_alerts WHERE cause = 'LAB'";
+    assert!(clinic.text(advice).await.contains("REPLICA IDENTITY USING INDEX lab_bills_pkey"));
+    clinic.dba.batch_execute("ALTER TABLE lab_bills REPLICA IDENTITY DEFAULT").await.expect("mends");
+    clinic.drain().await;
+    clinic.assert_ledger_equals_bills().await;
+    assert_eq!(clinic.balances("LAB", "7").await, "");
+}

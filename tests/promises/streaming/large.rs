@@ -1,6 +1,6 @@
 //! Transactions of any size, in bounded memory, and none of them lost.
 
-use super::{LAB, attach_by, capture_by, clinic, gaps, until};
+use super::{LAB, Running, attach_by, capture_by, clinic, gaps, until};
 use crate::harness::{Clinic, Cluster};
 
 #[tokio::test]
@@ -94,4 +94,25 @@ async fn rows_with_large_documents_wait_at_the_server_and_not_in_memory() {
     }
     writing.await.expect("ends");
     assert!(after - before < 130_000, "300 MB wait behind a commit, and memory went from {before} to {after} kB");
+}
+
+#[tokio::test]
+async fn a_large_transaction_that_may_wait_nowhere_is_told_with_the_right_that_it_takes() {
+    let clinic = clinic("wal").await;
+    clinic.drain().await;
+    let revoke = format!("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC", clinic.database);
+    clinic.dba.batch_execute(&revoke).await.expect("revokes");
+    let write = format!(
+        "BEGIN; {LAB} SELECT 100, true, 'cash', 'L' || g FROM generate_series(1, 26000) AS g; DELETE FROM lab_bills WHERE id > 5; COMMIT"
+    );
+    clinic.write(&write).await;
+    let running = Running::start(&clinic).await;
+    let told = "EXISTS (SELECT FROM daybook.current_alerts WHERE alert_type = 'STREAM_STOPPED' AND message LIKE '%GRANT TEMPORARY ON DATABASE%')";
+    until(&clinic, told).await;
+    let grant = format!("GRANT TEMPORARY ON DATABASE {} TO daybook_consumer", clinic.database);
+    clinic.dba.batch_execute(&grant).await.expect("grants");
+    until(&clinic, &format!("NOT {told}")).await;
+    running.end().await;
+    clinic.drain().await;
+    clinic.assert_ledger_equals_bills().await;
 }

@@ -335,4 +335,17 @@ async fn what_a_slot_waits_for_that_is_being_made_is_told() {
         clinic.assert_ledger_equals_bills().await;
         clinic.dba.batch_execute(&format!("SELECT pg_drop_replication_slot({SLOT})")).await.expect("drops");
     }
+    // A process that is gone leaves none behind that nobody reads.
+    clinic.dba.batch_execute(&prepare(102)).await.expect("prepares");
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(daybook::consumer::run(clinic.options(2), async {
+        let _ = stopped.await;
+    }));
+    until(&clinic, "EXISTS (SELECT FROM pg_replication_slots WHERE active AND confirmed_flush_lsn IS NULL)").await;
+    stop.send(()).expect("runs");
+    running.await.expect("ends").expect("ends in order");
+    until(&clinic, "NOT EXISTS (SELECT FROM pg_replication_slots)").await;
+    clinic.dba.batch_execute("COMMIT PREPARED 'open'").await.expect("commits");
+    clinic.drain().await;
+    clinic.assert_ledger_equals_bills().await;
 }

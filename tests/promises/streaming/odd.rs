@@ -168,6 +168,10 @@ async fn a_gap_is_told_also_where_the_consumer_dies_between_the_two_commits() {
             .expect("runs")
     });
     assert_eq!(ended.await.expect("ends").status.code(), None, "it dies");
+    // What comes meanwhile hides none of it.
+    clinic
+        .write("UPDATE lab_bills SET printed = NOT printed WHERE id = 1; UPDATE lab_bills SET amount = 91 WHERE id = 9")
+        .await;
     clinic.drain().await;
     clinic.assert_ledger_equals_bills().await;
     assert_eq!(gaps(&clinic).await, "LAB 1, LAB 9");
