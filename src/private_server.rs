@@ -52,6 +52,8 @@ while read -r command; do
         stop) end INT ;;
         start) end QUIT; rm -f data/standby.signal; start "$@" ;;
         start_read_only) end QUIT; : > data/standby.signal; start "$@" ;;
+        # A recovery from an archive that holds nothing ends by beginning a timeline of its own, as a promotion does.
+        start_promoted) end QUIT; : > data/recovery.signal; start "$@" -c restore_command=false ;;
     esac
 done
 "#;
@@ -133,6 +135,12 @@ impl PrivateServer {
     /// Starts the server again as a hot standby of nobody: everything can be read, and nothing written.
     pub fn start_read_only(&mut self) -> Result<()> {
         self.command("start_read_only")?;
+        self.wait_until_back()
+    }
+
+    /// Starts the server again as a standby that took over.
+    pub fn start_promoted(&mut self) -> Result<()> {
+        self.command("start_promoted")?;
         self.wait_until_back()
     }
 

@@ -43,7 +43,7 @@ async fn a_read_only_standby_is_waited_for_until_it_is_promoted_and_then_all_is_
                 SELECT setval(pg_get_serial_sequence('daybook.sync_queue', 'seq'), 1)";
     dba.batch_execute(lose).await.expect("was never replicated");
     source.server.stop().expect("stops");
-    promote(&mut source);
+    source.server.start_promoted().expect("starts");
     let dba = source.admin(&database).await;
     let accountant = ledger.admin(&books).await;
     until(&accountant, timeline, "2").await;
@@ -58,16 +58,6 @@ async fn a_read_only_standby_is_waited_for_until_it_is_promoted_and_then_all_is_
     assert!(said.contains("is a standby and takes no writes: waiting until it is promoted"), "{said}");
     assert!(said.contains("its old primary is still at work or was seconds ago"), "a clone would be told so: {said}");
     assert!(said.contains("was promoted: `daybook run` has every table reconciled"), "{said}");
-}
-
-/// Starts a server that was stopped as a standby that takes over.
-fn promote(cluster: &mut Cluster) {
-    let data = cluster.server.directory().join("data");
-    // PostgreSQL ends a recovery from an archive that holds nothing by beginning a timeline of its own, as at a promotion.
-    std::fs::write(data.join("recovery.signal"), "").expect("writes");
-    let settings = std::fs::read_to_string(data.join("postgresql.auto.conf")).expect("reads");
-    std::fs::write(data.join("postgresql.auto.conf"), settings + "restore_command = 'false'\n").expect("writes");
-    cluster.server.start_again().expect("starts");
 }
 
 /// What was posted last was acknowledged, and never reached the standby: the queue is empty, and the ledger lacks it.
@@ -94,7 +84,7 @@ async fn a_ledger_that_fails_over_to_a_standby_which_lacks_the_last_entries_gets
     let data = ledger.server.directory().join("data");
     std::fs::remove_dir_all(&data).expect("is lost");
     copy(&backup, &data);
-    promote(&mut ledger);
+    ledger.server.start_promoted().expect("starts");
     let clinic = Clinic::of(&source, &database, &ledger, &books).await;
     until(&clinic.accountant, "SELECT pg_is_in_recovery()", "false").await;
     let token = clinic.text("SELECT token FROM daybook.ledger_meeting").await;
@@ -190,7 +180,7 @@ async fn a_standby_of_the_source_goes_on_with_the_stream_with_its_slot_or_withou
                 std::fs::remove_dir_all(slot.expect("is there").path()).expect("is not copied to a standby");
             }
         }
-        promote(&mut source);
+        source.server.start_promoted().expect("starts");
         let clinic = Clinic::of(&source, &database, ledger, &books).await;
         until(&clinic.dba, "SELECT pg_is_in_recovery()", "false").await;
         let replicated = format!("UPDATE daybook.ledger_meeting SET token = '{token}'");

@@ -41,6 +41,12 @@ pub async fn strike(world: Arc<World>, fault: Fault) {
             let _ = holder.batch_execute("ROLLBACK").await;
         }
         Fault::DropSlot { makes_it_anew } => drop_slot(&world, makes_it_anew).await,
+        Fault::ImpatientWalsender { ms } => {
+            set_patience(&world, "SET wal_sender_timeout = '200ms'").await;
+            pause(ms).await;
+            set_patience(&world, "RESET wal_sender_timeout").await;
+        }
+        Fault::PromoteSource { ms } => promote(&world, ms).await,
         Fault::FullDisk { side, ms } => {
             full_disk(&world, side, true).await;
             pause(ms).await;
@@ -98,6 +104,29 @@ async fn read_only(world: &World, ms: u64) {
         server.start_again()
     });
     done.await.expect("ends").expect("the server comes back");
+}
+
+async fn set_patience(world: &World, setting: &str) {
+    let sql = format!("ALTER SYSTEM {setting}");
+    for _ in 0..100 {
+        if let Some(dba) = admin(world, Side::Source).await
+            && dba.batch_execute(&sql).await.is_ok()
+            && dba.batch_execute("SELECT pg_reload_conf()").await.is_ok()
+        {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn promote(world: &World, ms: u64) {
+    let mut server = world.server(Side::Source).clone().lock_owned().await;
+    let done = tokio::task::spawn_blocking(move || {
+        server.stop()?;
+        std::thread::sleep(Duration::from_millis(ms));
+        server.start_promoted()
+    });
+    done.await.expect("ends").expect("the standby takes over");
 }
 
 async fn signal(world: &World, side: Side, function: &str, user: &str) {

@@ -151,6 +151,14 @@ pub enum Fault {
     DropSlot {
         makes_it_anew: bool,
     },
+    /// A `wal_sender_timeout` that a stopped process does not keep.
+    ImpatientWalsender {
+        ms: u64,
+    },
+    /// The source's server ends, and a standby takes over that had heard of everything and has its slot.
+    PromoteSource {
+        ms: u64,
+    },
     /// What the server says when its disk is full, where the consumer writes.
     FullDisk {
         side: Side,
@@ -291,6 +299,12 @@ fn fault(shape: &Shape, random: &mut StdRng) -> Fault {
     let ms = random.random_range(20..900);
     if shape.is_streamed && random.random_bool(0.15) {
         return Fault::DropSlot { makes_it_anew: random.random_bool(0.5) };
+    }
+    if shape.is_streamed && random.random_bool(0.1) {
+        return match random.random_bool(0.7) {
+            true => Fault::ImpatientWalsender { ms: ms * 3 },
+            false => Fault::PromoteSource { ms: ms / 3 },
+        };
     }
     match random.random_range(0..27) {
         0..3 => Fault::KillConsumer { process },
