@@ -299,7 +299,7 @@ async fn a_prepared_transaction_arrives_when_it_is_committed() {
 
 #[tokio::test]
 async fn a_bill_is_not_read_before_its_commit_is_seen_by_others() {
-    let cluster = Cluster::start_with(&["fsync=off", "wal_level=logical", "wal_sender_timeout=2s"]);
+    let cluster = Cluster::start_with(&["fsync=off", "wal_level=logical", "wal_sender_timeout=4s"]);
     let clinic = Clinic::with_both_on(&cluster).await;
     capture_by(&clinic, "wal").await;
     clinic.write(&format!("{LAB} VALUES (100, true, 'cash', 'L1')")).await;
@@ -326,7 +326,7 @@ async fn a_bill_is_not_read_before_its_commit_is_seen_by_others() {
     // Longer than the walsender waits for a word of ours, which comes on a timer of its own, however long we wait.
     let sender = "SELECT active_pid FROM pg_replication_slots WHERE slot_name = daybook.slot_name()";
     let sender_before = clinic.text(sender).await;
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    tokio::time::sleep(Duration::from_secs(9)).await;
     assert_eq!(clinic.text(sender).await, sender_before, "the walsender is the one that it was");
     let seen = "SELECT count(*) FROM daybook.sync_queue WHERE origin = 'wal'";
     assert_eq!(clinic.text(seen).await, "0", "an event now would find the old row, and be done with");
