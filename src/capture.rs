@@ -350,7 +350,7 @@ fn cause(is_cross_checked: bool) -> String {
 
 /// What is read of the cause `e`; whether the application itself said last that the bill is gone, however many of our own events follow; and
 /// whether a TRUNCATE of the table waits to be told to its bills, so that a row may be gone by it although the bill's event is older; and
-/// whether nothing speaks of the bill but changes that the stream found.
+/// whether nothing speaks of the bill but changes that the stream found in this mode.
 fn cause_columns(is_cross_checked: bool) -> String {
     format!(
         "e.seq, e.operation, e.origin, e.xid::text, e.enqueued_at, \
@@ -362,7 +362,8 @@ fn cause_columns(is_cross_checked: bool) -> String {
               ELSE e.operation = 'delete' END, \
          EXISTS (SELECT FROM daybook.sync_queue AS t \
                  WHERE t.reference_type = $1 AND t.reference_id IS NULL AND t.operation = 'truncate'), \
-         {is_cross_checked} AND NOT EXISTS (SELECT FROM daybook.sync_queue AS q \
+         {is_cross_checked} AND e.enqueued_at >= (SELECT s.capture_mode_began_at FROM daybook.sync_source AS s WHERE s.reference_type = $1) \
+         AND NOT EXISTS (SELECT FROM daybook.sync_queue AS q \
                                             WHERE q.reference_type = $1 AND q.reference_id = k.reference_id AND NOT ({IS_OF_STREAM})) \
          AND NOT EXISTS (SELECT FROM daybook.sync_queue AS q WHERE q.reference_type = $1 AND q.reference_id IS NULL)"
     )

@@ -46,6 +46,7 @@ const SOURCE_MIGRATIONS: &[SqlFile] = sql_files![
     "source/migrations/V19__cash_closure_time.sql",
     "source/migrations/V20__clinic_rules.sql",
     "source/migrations/V21__wal_capture.sql",
+    "source/migrations/V22__capture_mode_began.sql",
 ];
 
 const SOURCE_FUNCTIONS: &[SqlFile] = sql_files![

@@ -99,6 +99,8 @@ BEGIN
         SET capture_mode = excluded.capture_mode,
             capture_mode_since = CASE WHEN s.capture_mode = excluded.capture_mode THEN s.capture_mode_since
                                       ELSE excluded.capture_mode_since END,
+            capture_mode_began_at = CASE WHEN s.capture_mode = excluded.capture_mode THEN s.capture_mode_began_at
+                                         ELSE clock_timestamp() END,
             relation_name = excluded.relation_name, key_columns = excluded.key_columns,
             key_types = excluded.key_types, filter_columns = excluded.filter_columns, go_live = excluded.go_live,
             on_delete = excluded.on_delete;

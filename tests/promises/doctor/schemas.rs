@@ -145,9 +145,8 @@ async fn doctor_tells_versions_that_differ_and_parts_that_are_gone() {
     patient
         .source(
             &format!(
-                "DELETE FROM daybook.schema_history WHERE version = {newest}; ALTER TABLE daybook.wal_progress RENAME TO before;
-                 ALTER INDEX daybook.wal_progress_pkey RENAME TO before_pkey; REVOKE ALL ON daybook.before FROM daybook_consumer, daybook_reader;
-                 ALTER TABLE daybook.sync_source DROP COLUMN capture_mode_since"
+                "DELETE FROM daybook.schema_history WHERE version = {newest};
+                 ALTER TABLE daybook.sync_source DROP COLUMN capture_mode_began_at"
             ),
             &version,
         )
