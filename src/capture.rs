@@ -329,8 +329,8 @@ const IS_OF_STREAM: &str = "q.origin = 'wal' AND q.operation IN ('insert', 'upda
 
 /// The committed event of the bill `k` that is the cause of what is posted now: the latest; there is one, since the reader holds a claimed
 /// one. Those that this very transaction enqueued, spreading an event of the whole table, are no cause: they may never be committed, and
-/// the ledger would name them for ever. Where triggers capture beside the stream, the stream's is the cause only where it is all there is: another one
-/// says who wrote, and the stream's is mostly of a column that nobody maps.
+/// the ledger would name them for ever. Where triggers capture beside the stream, the stream's is the cause only where it is all there is:
+/// another one says who wrote, and the stream's is mostly of a column that nobody maps.
 fn cause(is_cross_checked: bool) -> String {
     let latest = |and: &str| {
         format!(
@@ -362,9 +362,10 @@ fn cause_columns(is_cross_checked: bool) -> String {
               ELSE e.operation = 'delete' END, \
          EXISTS (SELECT FROM daybook.sync_queue AS t \
                  WHERE t.reference_type = $1 AND t.reference_id IS NULL AND t.operation = 'truncate'), \
-         {is_cross_checked} AND e.enqueued_at >= (SELECT s.capture_mode_began_at FROM daybook.sync_source AS s WHERE s.reference_type = $1) \
+         {is_cross_checked} \
+         AND e.enqueued_at >= (SELECT s.capture_mode_began_at FROM daybook.sync_source AS s WHERE s.reference_type = $1) \
          AND NOT EXISTS (SELECT FROM daybook.sync_queue AS q \
-                                            WHERE q.reference_type = $1 AND q.reference_id = k.reference_id AND NOT ({IS_OF_STREAM})) \
+                         WHERE q.reference_type = $1 AND q.reference_id = k.reference_id AND NOT ({IS_OF_STREAM})) \
          AND NOT EXISTS (SELECT FROM daybook.sync_queue AS q WHERE q.reference_type = $1 AND q.reference_id IS NULL)"
     )
 }

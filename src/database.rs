@@ -134,14 +134,14 @@ impl Drop for Unfinished {
 }
 
 impl Session {
-    /// Until it is told that all is done: whoever drops what follows ends the connection, instead of leaving it to the server to finish.
-    pub fn unfinished(&self) -> Unfinished {
-        Unfinished(self.connection.clone())
-    }
-
     /// One that waits for as long as an answer takes.
     pub fn new(client: Client) -> Self {
         Session { client, connection: None, statements: Mutex::default(), patience: AtomicU64::new(u64::MAX) }
+    }
+
+    /// Until it is told that all is done: whoever drops what follows ends the connection, instead of leaving it to the server to finish.
+    pub fn unfinished(&self) -> Unfinished {
+        Unfinished(self.connection.clone())
     }
 
     /// Bounds each statement from now on: by the server, and where that is not heard of any more, here.

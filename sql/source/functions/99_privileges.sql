@@ -53,8 +53,8 @@ BEGIN
     END LOOP;
     -- A view's functions run with the rights of whoever looks at it.
     GRANT EXECUTE ON FUNCTION daybook.capture_is_whole(regclass, text), daybook.relation_parts(regclass),
-        daybook.code_in_plans(regclass), daybook.partition_triggers(regclass), daybook.partition_marks(regclass), daybook.is_published(regclass), daybook.slot_name(),
-        daybook.slot_statement(), daybook.replica_identity_advice(regclass, text[]) TO daybook_consumer, daybook_reader;
+        daybook.code_in_plans(regclass), daybook.partition_triggers(regclass), daybook.partition_marks(regclass),
+        daybook.is_published(regclass), daybook.slot_name(), daybook.slot_statement(), daybook.replica_identity_advice(regclass, text[]) TO daybook_consumer, daybook_reader;
     -- `daybook doctor` and `daybook dead` look with the rights of either.
     GRANT EXECUTE ON FUNCTION daybook.capture_function_body(regclass), daybook.key_expression(text, text[]),
         daybook.canonical_id(text, text) TO daybook_consumer, daybook_reader;
