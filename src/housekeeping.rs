@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use crate::cash_reminder::CashReminder;
 use crate::chain::head::Publisher;
 use crate::chain::seal::Sealer;
-use crate::connecting::{Both, connect_both, meet_again};
+use crate::connecting::{Both, connect_both, meet_again, raise_alert};
 use crate::database::{Parameters, Session, Side};
-use crate::error::{Doing, Result, explain};
+use crate::error::{Doing, Error, Result, explain};
 use crate::install::check_schema;
 use crate::ledger::{Known, Scope, known_bills};
 use crate::options::Databases;
@@ -31,8 +31,9 @@ pub fn process_name() -> String {
 const SEALING_TIME: Duration = Duration::from_millis(500);
 const LAST_SEALING_TIME: Duration = Duration::from_secs(8);
 
-/// An error of sealing is told so often.
-const SEALING_COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
+/// It is told so often that this process could not seal for so long: what passes by itself is gone by then.
+const SEALING_TOLD: Duration = Duration::from_secs(20);
+const SEALING_STOPPED: &str = "SEALING_STOPPED";
 
 /// What a process does beside its workers.
 pub struct Housekeeper {
@@ -54,7 +55,10 @@ pub struct Housekeeper {
     cash: CashReminder,
     sealer: Sealer,
     publisher: Publisher,
-    sealing_complained: Option<Instant>,
+    /// When this process sealed last, or told that it cannot.
+    sealed_or_told: Instant,
+    /// Whether it sealed last time; not before the first time, so that the alert of one that died ends.
+    seals: bool,
 }
 
 impl Housekeeper {
@@ -63,7 +67,8 @@ impl Housekeeper {
             workers: options.workers as i32,
             sealer: Sealer::new(&both.settings.book),
             publisher: Publisher::new(options.heads.clone()),
-            sealing_complained: None,
+            sealed_or_told: Instant::now(),
+            seals: false,
             options,
             session: both.source,
             ledger: both.ledger,
@@ -153,14 +158,29 @@ impl Housekeeper {
     /// Seals what is committed, and publishes the head of the chain. Whatever goes wrong there, posting goes on.
     async fn seal(&mut self) {
         let sealed = async {
-            self.sealer.seal_for(&self.ledger, SEALING_TIME).await?;
-            self.publisher.publish_if_due(&self.ledger, &self.settings.book).await
+            let sealed = self.sealer.seal_for(&self.ledger, SEALING_TIME).await?;
+            self.publisher.publish_if_due(&self.ledger, &self.settings.book).await?;
+            Ok::<_, Error>(sealed)
         };
-        if let Err(error) = sealed.await
-            && self.sealing_complained.is_none_or(|at| at.elapsed() >= SEALING_COMPLAINT_INTERVAL)
-        {
-            tracing::warn!("entries are not sealed: {error}");
-            self.sealing_complained = Some(Instant::now());
+        let why = match sealed.await {
+            Ok(Some(_)) => return self.note_sealing().await,
+            Ok(None) => "another session holds the chain's row in ledger.chains".to_string(),
+            Err(error) => error.to_string(),
+        };
+        if self.sealed_or_told.elapsed() >= SEALING_TOLD {
+            let message = format!("entries are posted and not sealed, so that changing them leaves no trace: {why}");
+            tracing::warn!("{message}");
+            raise_alert(&self.session, SEALING_STOPPED, "ledger", &message).await;
+            (self.sealed_or_told, self.seals) = (Instant::now(), false);
+        }
+    }
+
+    async fn note_sealing(&mut self) {
+        self.sealed_or_told = Instant::now();
+        if !self.seals {
+            let resolved =
+                self.session.execute("SELECT daybook.resolve_alert($1, 'ledger')", &[&SEALING_STOPPED]).await;
+            self.seals = resolved.inspect_err(|error| tracing::warn!("resolving an alert: {}", explain(error))).is_ok();
         }
     }
 

@@ -87,6 +87,7 @@ pub mod reconcile {
     statements! { "reconcile":
         // on the source
         TABLES = "tables.sql",
+        TEXTS = "texts.sql",
         QUEUE_OF_TABLE = "queue_of_table.sql",
         BEGIN_RUN = "begin_run.sql",
         BEAT = "beat.sql",

@@ -47,12 +47,13 @@ impl Sealer {
         Sealer { book: book.into(), is_founded: false, looked_to: None }
     }
 
-    /// Seals until it is through, or the time is up; returns how many entries it sealed. Leaves it to another process that is at it.
-    pub async fn seal_for(&mut self, ledger: &Session, time: Duration) -> Result<usize> {
+    /// Seals until it is through, or the time is up; returns how many entries it sealed. Leaves it to another session that is at it, and
+    /// returns nothing then.
+    pub async fn seal_for(&mut self, ledger: &Session, time: Duration) -> Result<Option<usize>> {
         let started = Instant::now();
-        let mut sealed = 0;
+        let mut sealed = None;
         while let Pass::Sealed { entries, is_through } = self.pass(ledger).await? {
-            sealed += entries;
+            sealed = Some(sealed.unwrap_or(0) + entries);
             if is_through || started.elapsed() >= time {
                 break;
             }

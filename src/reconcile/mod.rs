@@ -38,6 +38,7 @@ use chrono::{DateTime, Utc};
 use self::clinic::RowRule;
 use self::findings::{Finding, FoundBy, Kind, keep, resolve};
 use self::ledger_scan::LedgerScan;
+use self::plain_sql::Texts;
 use self::recheck::{BILLS_MAX, Looked};
 use crate::connecting::{Both, connect_both};
 use crate::database::{Parameters, Session, Side, connect_as_consumer};
@@ -96,6 +97,8 @@ pub(crate) struct Reconciliation {
     settings: Settings,
     /// Decimals of the book's currency.
     minor_unit: u32,
+    /// How plain SQL compares texts of the source.
+    texts: Texts,
     run: i64,
     started_at: DateTime<Utc>,
     beaten: Instant,
@@ -118,6 +121,7 @@ async fn run(databases: &Databases, options: Options, is_scheduled: bool) -> Res
     scans.batch_execute(SCANS).await.doing("setting up the session")?;
     let worker = Worker::new(source, ledger, None, &settings);
     let minor_unit = ledger::lock_book(&worker.ledger, &worker.book).await?.minor_unit;
+    let texts = worker.source.query_one(sql::TEXTS, &[]).await.doing("asking for the encoding")?;
     let process = crate::housekeeping::process_name();
     let scope = match (&options.reference_type, &options.site) {
         (None, None) if options.only_repaired => Some("open findings".to_string()),
@@ -135,6 +139,7 @@ async fn run(databases: &Databases, options: Options, is_scheduled: bool) -> Res
         scans: Arc::new(scans),
         settings,
         minor_unit,
+        texts: Texts::of_database(texts.get("encoding"), texts.get("unicode_collation")),
         run: row.get(0),
         started_at: row.get(1),
         beaten: Instant::now(),

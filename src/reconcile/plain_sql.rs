@@ -43,6 +43,29 @@ pub(super) struct Surroundings<'a> {
     pub source_name: &'a str,
     /// Decimals of the currency.
     pub minor_unit: u32,
+    pub texts: &'a Texts,
+}
+
+/// How the source's database trims texts and lowers their case as the posting function does: by Unicode, whatever the locale of the
+/// database or the collation of a column, which may hold an I for a capital of another letter or words of any case for equal.
+#[derive(Debug)]
+pub(super) struct Texts {
+    /// What is no part of a word at its ends, as a literal.
+    blanks: String,
+    collation: String,
+}
+
+impl Texts {
+    /// Of a database with this encoding, and with this of PostgreSQL's own collations that know Unicode. Without such a one the
+    /// database's has to do, and is right for words in ASCII in nearly every locale.
+    pub fn of_database(encoding: &str, unicode_collation: Option<&str>) -> Texts {
+        let is_there = |blank: &char| blank.is_whitespace() && (encoding == "UTF8" || blank.is_ascii());
+        let blanks: String = ('\0'..='\u{3000}').filter(is_there).collect();
+        Texts {
+            blanks: quote_literal(&blanks),
+            collation: format!("pg_catalog.{}", quote_identifier(unicode_collation.unwrap_or("default"))),
+        }
+    }
 }
 
 /// Writes one version; what is wrong with its file is an error in one line.
@@ -96,16 +119,8 @@ struct Writer<'a> {
     file: &'a RuleFile,
 }
 
-/// The blanks of ASCII, for btrim. PostgreSQL takes a v after a backslash for a letter.
-const BLANKS: &str = r"E' \t\n\r\f\x0B'";
-
 fn column(name: &str) -> String {
     format!("bill.{}", quote_identifier(name))
-}
-
-/// A column's text in the form in which words are compared.
-fn word(name: &str) -> String {
-    format!("lower(btrim({}::text, {BLANKS}))", column(name))
 }
 
 fn words(of: &[String]) -> String {
@@ -114,6 +129,16 @@ fn words(of: &[String]) -> String {
 }
 
 impl Writer<'_> {
+    fn trimmed(&self, text: &str) -> String {
+        let Texts { blanks, collation } = self.of.texts;
+        format!("btrim({text} COLLATE {collation}, {blanks})")
+    }
+
+    /// A column's text in the form in which words are compared.
+    fn word(&self, name: &str) -> String {
+        format!("lower({})", self.trimmed(&format!("{}::text", column(name))))
+    }
+
     fn type_of(&self, name: &str) -> u32 {
         let Table { columns, column_types, .. } = self.of.table;
         columns.iter().position(|column| column == name).map_or(0, |at| column_types[at])
@@ -133,7 +158,8 @@ impl Writer<'_> {
         let fixed = quote_literal(self.file.site.as_deref().unwrap_or(self.of.source_name));
         match &self.file.site_from {
             Some(name) => {
-                format!("coalesce(nullif(btrim({}::text, {BLANKS}), ''), {fixed})", column(name.get_ref()))
+                let site = self.trimmed(&format!("{}::text", column(name.get_ref())));
+                format!("coalesce(nullif({site}, ''), {fixed})")
             }
             None => fixed,
         }
@@ -144,7 +170,7 @@ impl Writer<'_> {
         if NUMBERS.contains(&self.type_of(name)) {
             return format!("{}::numeric", column(name));
         }
-        let text = format!("btrim(daybook.amount_text({}), {BLANKS})", column(name));
+        let text = self.trimmed(&format!("daybook.amount_text({})", column(name)));
         format!("CASE WHEN {text} ~ '^-?[0-9]+([.][0-9]+)?$' THEN {text}::numeric END")
     }
 
@@ -159,11 +185,15 @@ impl Writer<'_> {
             (None, None) => "false".into(),
         };
         let unknown = match is_not {
-            Some(is_not) => format!(" WHEN {} IN ({}) THEN false ELSE NULL END", word(name), words(is_not)),
+            Some(is_not) => format!(" WHEN {} IN ({}) THEN false ELSE NULL END", self.word(name), words(is_not)),
             None => " ELSE false END".into(),
         };
         let is = words(is.as_deref().unwrap_or_default());
-        format!("CASE WHEN {} IS NULL THEN {of_null} WHEN {} IN ({is}) THEN true{unknown}", column(name), word(name))
+        format!(
+            "CASE WHEN {} IS NULL THEN {of_null} WHEN {} IN ({is}) THEN true{unknown}",
+            column(name),
+            self.word(name)
+        )
     }
 
     fn counts(&self) -> String {
@@ -278,12 +308,12 @@ impl Writer<'_> {
                 .collect();
             let mapped = match mapped.is_empty() {
                 true => target(&step.otherwise),
-                false => format!("CASE {}{mapped} ELSE {} END", word(&step.column), target(&step.otherwise)),
+                false => format!("CASE {}{mapped} ELSE {} END", self.word(&step.column), target(&step.otherwise)),
             };
             next = format!(
                 "CASE WHEN {column} IS NULL THEN {null} WHEN {word} = '' THEN {empty} ELSE {mapped} END",
                 column = column(&step.column),
-                word = word(&step.column),
+                word = self.word(&step.column),
                 null = target(&step.null),
                 empty = target(&step.empty),
             );

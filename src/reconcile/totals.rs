@@ -91,6 +91,7 @@ impl Reconciliation {
             book_zone: time_zone,
             source_name: &self.worker.source_name,
             minor_unit: self.minor_unit,
+            texts: &self.texts,
         };
         rules.versions().iter().map(|rule| plain_rule(&rule.definition, of)).collect()
     }

@@ -14,6 +14,7 @@ use daybook::verify::{Report, verify};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::command_line::{daybook, run, url};
+use crate::faults::{Running, until};
 use crate::harness::{Clinic, refused};
 
 /// As a superuser whom no guard stops.
@@ -223,8 +224,14 @@ async fn posting_never_waits_for_sealing() {
     clinic.write("INSERT INTO lab_bills (id, amount, invoice_number) VALUES (6, 60, 'A')").await;
     let posted = tokio::time::timeout(Duration::from_secs(25), clinic.drain()).await.expect("does not wait");
     assert_eq!((posted.events, posted.unfinished), (1, 0));
+    // Whoever stays is told of.
+    let running = Running::start(&url(&clinic), &url(&clinic), None);
+    let alert = "SELECT concat_ws(' ', alert_type, state, severity) FROM daybook.sync_alerts WHERE alert_type = 'SEALING_STOPPED'";
+    until(&clinic.dba, alert, "SEALING_STOPPED open critical").await;
+    assert!(clinic.text("SELECT message FROM daybook.current_alerts").await.contains("holds the chain's row"));
     clinic.accountant.batch_execute("ROLLBACK").await.expect("ends");
-    clinic.drain().await;
+    until(&clinic.dba, alert, "SEALING_STOPPED resolved critical").await;
+    drop(running);
     assert_eq!(look(&clinic, None).await.unsealed, 0);
 }
 
