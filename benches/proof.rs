@@ -14,9 +14,14 @@ use daybook::install::install;
 use daybook::options::Databases;
 use daybook::private_server::PrivateServer;
 use daybook::reconcile::{Options, reconcile};
+use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
 const ROUNDS: usize = 3;
+
+const INSERT: &str =
+    "INSERT INTO lab_bills (amount, paid, payment_mode, invoice_number) VALUES (80, true, 'cash', 'W')";
+const INSERTS: usize = 1_500;
 
 const TRIGGERS: [&str; 4] = [
     include_str!("../triggers/consultation_invoices.sql"),
@@ -87,9 +92,15 @@ async fn main() {
     }
     println!("  memory: {memory} MB at most before, {} MB after", peak_megabytes());
 
-    let alone = writing(&config, None).await;
     for full in [false, true] {
-        let meanwhile = writing(&config, Some((&options, full, bills))).await;
+        let alone = writing(&config).await.expect("writes");
+        let passes = async {
+            loop {
+                pass(&options, full, bills).await;
+            }
+        };
+        let meanwhile =
+            tokio::select! { took = writing(&config) => took.expect("writes"), () = passes => unreachable!() };
         println!(
             "an application's INSERT, fifty a second: {:.0} us alone, {:.0} us while {} passes run one after the other, ratio {:.2}",
             alone.as_secs_f64() * 1e6,
@@ -110,34 +121,25 @@ async fn pass(databases: &Databases, full: bool, bills: i64) -> Duration {
     took
 }
 
-/// The median time of an INSERT with its commit, alone or while passes run.
-async fn writing(config: &Address, pass_of: Option<(&Databases, bool, i64)>) -> Duration {
-    let client = connect(Side::Source, config).await.expect("connects");
-    let insert = client
-        .prepare("INSERT INTO lab_bills (amount, paid, payment_mode, invoice_number) VALUES (80, true, 'cash', 'W')")
-        .await
-        .expect("prepares");
-    let mut rounds = Vec::new();
-    let write = async {
-        for _ in 0..500 {
-            let began = Instant::now();
-            client.execute(&insert, &[]).await.expect("writes");
-            rounds.push(began.elapsed());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    match pass_of {
-        None => write.await,
-        Some((databases, full, bills)) => {
-            let passes = async {
-                loop {
-                    pass(databases, full, bills).await;
-                }
-            };
-            tokio::select! { () = write => {}, () = passes => {} }
-        }
-    }
-    median(&rounds)
+/// The median time of an INSERT with its commit, over some thirty seconds. An application has a process of its own, and does not wait for
+/// what this one computes: it is a thread here.
+fn writing(config: &Address) -> JoinHandle<Duration> {
+    let config = config.clone();
+    tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let client = connect(Side::Source, &config).await.expect("connects");
+            let insert = client.prepare(INSERT).await.expect("prepares");
+            let mut rounds = Vec::new();
+            for _ in 0..INSERTS {
+                let began = Instant::now();
+                client.execute(&insert, &[]).await.expect("writes");
+                rounds.push(began.elapsed());
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            median(&rounds)
+        })
+    })
 }
 
 async fn timed(client: &Client, sql: &str) -> Duration {
