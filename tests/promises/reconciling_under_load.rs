@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use daybook::consumer;
+use daybook::database::{Side, connect};
 use daybook::reconcile::{Options, reconcile};
 use tokio::task::JoinSet;
 
@@ -38,11 +39,27 @@ async fn runs_find_nothing(clinic: Clinic, runs: usize) {
     clinic.configure("reversal_brake", "999999999").await;
     clinic.configure("retry_delay_seconds", "1").await;
     let stop = Arc::new(AtomicBool::new(false));
+    // Of what is on its way nothing is to be told: so that most bills are not, the application waits where the consumers do not keep up.
+    let is_behind = Arc::new(AtomicBool::new(false));
     let mut writers = JoinSet::new();
+    let (watch, watched, of_watch) =
+        (connect(Side::Source, &clinic.source).await.expect("connects"), is_behind.clone(), stop.clone());
+    writers.spawn(async move {
+        let queued = "SELECT count(*) >= 1000 FROM (SELECT FROM daybook.sync_queue WHERE attempts = 0 LIMIT 1000) AS q";
+        while !of_watch.load(Ordering::Relaxed) {
+            let behind = watch.query_one(queued, &[]).await.is_ok_and(|row| row.get(0));
+            watched.store(behind, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
     for at in 0..3 {
-        let (desk, stop) = (clinic.another_desk().await, stop.clone());
+        let (desk, stop, is_behind) = (clinic.another_desk().await, stop.clone(), is_behind.clone());
         writers.spawn(async move {
             while !stop.load(Ordering::Relaxed) {
+                if is_behind.load(Ordering::Relaxed) {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    continue;
+                }
                 let _ = desk.batch_execute(WORK).await; // one that is rolled back, or a deadlock of the application's own
                 tokio::time::sleep(Duration::from_millis(15 + 20 * at)).await;
             }
@@ -54,7 +71,7 @@ async fn runs_find_nothing(clinic: Clinic, runs: usize) {
         consumers.spawn(async move {
             while !stop.load(Ordering::Relaxed) {
                 // Dropped wherever it is, as a process that is killed.
-                let life = Duration::from_millis(400 + 350 * at);
+                let life = Duration::from_millis(900 + 700 * at);
                 let _ = tokio::time::timeout(life, consumer::run(options.clone(), std::future::pending())).await;
             }
         });
