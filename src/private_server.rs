@@ -50,7 +50,8 @@ while read -r command; do
     case $command in
         crash) end QUIT ;;
         stop) end INT ;;
-        start) end QUIT; rm -f data/standby.signal; start "$@" ;;
+        # A promotion that a crash has cut short is still to be ended.
+        start) end QUIT; rm -f data/standby.signal; start "$@" -c restore_command=false ;;
         start_read_only) end QUIT; : > data/standby.signal; start "$@" ;;
         # A recovery from an archive that holds nothing ends by beginning a timeline of its own, as a promotion does.
         start_promoted) end QUIT; : > data/recovery.signal; start "$@" -c restore_command=false ;;
@@ -141,7 +142,12 @@ impl PrivateServer {
     /// Starts the server again as a standby that took over.
     pub fn start_promoted(&mut self) -> Result<()> {
         self.command("start_promoted")?;
-        self.wait_until_back()
+        self.wait_until_back()?;
+        // It is read-only for a moment: nobody is to end it before it has taken over.
+        self.wait_for("take over", |server| {
+            let log = fs::read_to_string(server.directory.join("server.log")).unwrap_or_default();
+            log.rfind("ready to accept connections") > log.rfind("starting PostgreSQL")
+        })
     }
 
     /// The last lines of the server's log.

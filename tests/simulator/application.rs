@@ -143,6 +143,9 @@ fn judge(error: &Error, user: &str) -> Option<String> {
         return None; // the connection was lost
     };
     let code = error.code().code();
+    if error.message() == "cannot use serializable mode in a hot standby" {
+        return None; // a standby that is about to take over
+    }
     let is_ending = code.starts_with("57P");
     if user == "postgres" {
         let is_normal = NORMAL.contains(&code) || NORMAL_FOR_DBA.contains(&code);
