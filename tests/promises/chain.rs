@@ -315,29 +315,3 @@ async fn every_column_of_the_journal_is_sealed() {
     assert_eq!(clinic.ledger_text(&columns("journal_entries")).await, HEADER_FIELDS.join(","));
     assert_eq!(clinic.ledger_text(&columns("journal_lines")).await, format!("entry_id,{}", LINE_FIELDS.join(",")));
 }
-
-/// `cargo test --release --test promises -- --ignored --nocapture what_sealing_and_verifying_cost`
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement"]
-async fn what_sealing_and_verifying_cost() {
-    let clinic = Clinic::new().await;
-    clinic
-        .write(
-            "INSERT INTO lab_bills (id, amount, invoice_number) SELECT g, g, 'A' FROM generate_series(1, 50000) AS g",
-        )
-        .await;
-    clinic.drain_for(Duration::from_secs(600)).await;
-    let anew = "SET session_replication_role = origin; ALTER TABLE ledger.blocks DISABLE TRIGGER append_only; ALTER TABLE ledger.chains DISABLE TRIGGER guard_chain;
-                DELETE FROM ledger.blocks; UPDATE ledger.chains SET passed_entry_id = 0, noted_entry_id = NULL, noted_xid = NULL;
-                ALTER TABLE ledger.blocks ENABLE ALWAYS TRIGGER append_only; ALTER TABLE ledger.chains ENABLE ALWAYS TRIGGER guard_chain; VACUUM ANALYZE";
-    for statement in anew.split(';') {
-        clinic.accountant.batch_execute(statement).await.expect("begins anew");
-    }
-    let ledger = consumer_session(&clinic).await;
-    let started = std::time::Instant::now();
-    let sealed = Sealer::new("main").seal_everything(&ledger, Duration::from_secs(600)).await.expect("seals");
-    println!("sealed {sealed} entries in {:?}", started.elapsed());
-    let started = std::time::Instant::now();
-    let report = look(&clinic, None).await;
-    println!("verified {} entries in {:?}, sound: {}", report.entries, started.elapsed(), report.is_sound());
-}
