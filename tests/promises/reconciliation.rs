@@ -211,7 +211,7 @@ async fn words_are_the_same_to_both_proofs_whatever_their_blanks_and_the_collati
 async fn two_proofs_that_disagree_are_a_finding() {
     let clinic = Clinic::new().await;
     clinic.write(BILLS).await;
-    // By what bills are read with a superuser has a bill read wrongly, and posted so: the posting function goes by it, plain SQL does not.
+    // A superuser replaces a function by which bills are read: the posting function goes by it, and plain SQL does not.
     let amount_text = "SELECT pg_get_functiondef('daybook.amount_text(numeric)'::regprocedure)";
     let as_installed = clinic.text(amount_text).await;
     let wrongly = as_installed.replace("$1::pg_catalog.text", "CASE $1 WHEN 87 THEN '88' ELSE $1::pg_catalog.text END");
