@@ -168,13 +168,14 @@ impl Housekeeper {
             Err(error) => error.to_string(),
         };
         if self.sealed_or_told.elapsed() >= SEALING_TOLD {
-            let message = format!("entries are posted and not sealed, so that changing them leaves no trace: {why}");
+            let message = format!("what is posted is not sealed any more, and could be changed without trace: {why}");
             tracing::warn!("{message}");
             raise_alert(&self.session, SEALING_STOPPED, "ledger", &message).await;
             (self.sealed_or_told, self.seals) = (Instant::now(), false);
         }
     }
 
+    /// It seals again, or for the first time: the alert ends, also that of a process that died.
     async fn note_sealing(&mut self) {
         self.sealed_or_told = Instant::now();
         if !self.seals {
