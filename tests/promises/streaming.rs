@@ -58,7 +58,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts it, and waits until it streams where it is to.
+    /// Starts it, and waits until it streams where it is to. A slot is active also while it is made.
     pub async fn start(clinic: &Clinic) -> Running {
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(consumer::run(clinic.options(2), async {
@@ -67,7 +67,8 @@ impl Running {
         until(
             clinic,
             "NOT EXISTS (SELECT FROM daybook.sync_source WHERE capture_mode <> 'trigger')
-                       OR EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = daybook.slot_name() AND active)",
+                OR EXISTS (SELECT FROM pg_replication_slots AS s JOIN pg_stat_replication AS r ON r.pid = s.active_pid
+                           WHERE s.slot_name = daybook.slot_name())",
         )
         .await;
         Running { stop, task }
@@ -297,6 +298,12 @@ async fn a_prepared_transaction_arrives_when_it_is_committed() {
     );
 }
 
+/// The condition under which a session's commit waits for a synchronous standby.
+async fn is_waiting_for_a_standby(session: &tokio_postgres::Client) -> String {
+    let pid: i32 = session.query_one("SELECT pg_backend_pid()", &[]).await.expect("asks").get(0);
+    format!("EXISTS (SELECT FROM pg_stat_activity WHERE pid = {pid} AND wait_event = 'SyncRep')")
+}
+
 #[tokio::test]
 async fn a_bill_is_not_read_before_its_commit_is_seen_by_others() {
     let cluster = Cluster::start_with(&["fsync=off", "wal_level=logical", "wal_sender_timeout=4s"]);
@@ -304,31 +311,46 @@ async fn a_bill_is_not_read_before_its_commit_is_seen_by_others() {
     capture_by(&clinic, "wal").await;
     clinic.write(&format!("{LAB} VALUES (100, true, 'cash', 'L1')")).await;
     let running = Running::start(&clinic).await;
+    // What the slot's making had reconciled is through, too: it would find the new row beside the stream.
     until(&clinic, "EXISTS (SELECT FROM daybook.sync_audit_log WHERE outcome = 'posted')").await;
+    until(&clinic, "NOT EXISTS (SELECT FROM daybook.sync_queue)").await;
     // The commit is durable, and so sent to the stream, and waits for a standby that does not exist: nobody else sees it.
-    let waiting = clinic.another_desk().await;
-    let pid: i32 = waiting.query_one("SELECT pg_backend_pid()", &[]).await.expect("asks").get(0);
-    let set = [
-        "SET synchronous_commit = local",
-        "ALTER SYSTEM SET synchronous_standby_names = 'nobody'",
-        "SELECT pg_reload_conf()",
-    ];
-    for sql in set {
+    clinic.dba.batch_execute("SET synchronous_commit = local").await.expect("sets");
+    for sql in ["ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()"] {
         clinic.dba.batch_execute(sql).await.expect("sets");
     }
-    until(&clinic, "current_setting('synchronous_standby_names') = 'nobody'").await;
+    // Commits wait from when the checkpointer has read it, which is when a first one does.
+    let first = clinic.another_desk().await;
+    let is_waiting = is_waiting_for_a_standby(&first).await;
+    let trying = tokio::spawn(async move {
+        loop {
+            let commit = "SET synchronous_commit = on; SELECT pg_logical_emit_message(true, 'a first commit', '')";
+            first.batch_execute(commit).await.expect("commits");
+        }
+    });
+    until(&clinic, &is_waiting).await;
+    trying.abort();
+    let waiting = clinic.another_desk().await;
+    let is_waiting = is_waiting_for_a_standby(&waiting).await;
     waiting.batch_execute("SET synchronous_commit = on").await.expect("sets");
     let writing = tokio::spawn(async move {
         waiting.batch_execute("UPDATE lab_bills SET amount = 777").await.expect("writes, in the end");
     });
-    until(&clinic, &format!("EXISTS (SELECT FROM pg_stat_activity WHERE pid = {pid} AND wait_event = 'SyncRep')"))
-        .await;
+    until(&clinic, &is_waiting).await;
     // Longer than the walsender waits for a word of ours, which comes on a timer of its own, however long we wait.
     let sender = "SELECT active_pid FROM pg_replication_slots WHERE slot_name = daybook.slot_name()";
     let sender_before = clinic.text(sender).await;
-    tokio::time::sleep(Duration::from_secs(9)).await;
+    // Our own commits wait for nobody meanwhile, as where only the application asks for `remote_apply`.
+    let cancel =
+        "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE usename <> 'desk' AND wait_event = 'SyncRep'";
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(9) {
+        clinic.text(cancel).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     assert_eq!(clinic.text(sender).await, sender_before, "the walsender is the one that it was");
-    let seen = "SELECT count(*) FROM daybook.sync_queue WHERE origin = 'wal'";
+    let seen = "SELECT (SELECT count(*) FROM daybook.sync_queue WHERE origin = 'wal')
+                     + (SELECT count(*) FROM daybook.sync_audit_log WHERE origin = 'wal')";
     assert_eq!(clinic.text(seen).await, "0", "an event now would find the old row, and be done with");
     for sql in ["ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()"] {
         clinic.dba.batch_execute(sql).await.expect("resets");
