@@ -12,6 +12,7 @@ SELECT jsonb_build_object(
     'senders_max', current_setting('max_wal_senders')::integer,
     'senders', (SELECT count(*) FROM pg_stat_replication),
     'keep_megabytes', (SELECT setting::bigint FROM pg_settings WHERE name = 'max_slot_wal_keep_size'),
+    'synchronous_standby_names', current_setting('synchronous_standby_names'),
     'role', session_user,
     'may_replicate', (SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = session_user),
     'database', current_database(),

@@ -5,7 +5,8 @@ SELECT daybook.slot_name()::text AS slot_name, daybook.slot_statement() AS state
        s.slot_name IS NOT NULL AS exists, coalesce(s.database = current_database() AND s.plugin = 'pgoutput' AND NOT s.temporary, false) AS is_ours,
        s.active, s.wal_status, (s.confirmed_flush_lsn - '0/0')::bigint AS confirmed,
        (SELECT count(*) FROM daybook.sync_source WHERE capture_mode <> 'trigger') AS wanted,
-       (SELECT count(*) FROM pg_publication WHERE pubname IN ('daybook', 'daybook_queue')) AS publications
+       (SELECT count(*) FROM pg_publication WHERE pubname IN ('daybook', 'daybook_queue')) AS publications,
+       current_setting('synchronous_standby_names') AS synchronous_standby_names
 FROM pg_control_system() AS c
 LEFT JOIN daybook.wal_progress AS p ON true
 LEFT JOIN pg_replication_slots AS s ON s.slot_name = daybook.slot_name()

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::Limits;
 use super::finding::{Finding, Place};
 use crate::database::{quote_identifier, quote_literal};
+use crate::stream::slot::counts_as_standby;
 
 /// `stream.sql`
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -17,6 +18,7 @@ pub struct Stream {
     pub senders: i64,
     /// -1 where the server keeps whatever a slot needs.
     pub keep_megabytes: i64,
+    pub synchronous_standby_names: String,
     pub role: String,
     pub may_replicate: bool,
     pub database: String,
@@ -52,6 +54,19 @@ pub fn settings(stream: &Stream) -> Vec<Finding> {
         return Vec::new();
     }
     let mut findings = Vec::new();
+    if counts_as_standby(&stream.synchronous_standby_names) {
+        let fix = "-- with the names of your standbys in place of these:\n\
+                   ALTER SYSTEM SET synchronous_standby_names = 'FIRST 1 (standby1, standby2)';\nSELECT pg_reload_conf();";
+        findings.push(
+            Finding::error(
+                "stream_settings",
+                "synchronous_standby_names",
+                "counts the stream as a standby, for which the application's \
+                commits would wait: it does not stream",
+            )
+            .fix(Place::Source, fix),
+        );
+    }
     let mut found =
         |finding: fn(&'static str, String, String) -> Finding, name: &str, value: String, problem: String| {
             let fix = format!("ALTER SYSTEM SET {name} = {value};\nSELECT pg_reload_conf();");
@@ -193,6 +208,7 @@ mod tests {
             senders_max: 10,
             senders: 1,
             keep_megabytes: 10_240,
+            synchronous_standby_names: "FIRST 1 (standby1)".into(),
             role: "poster".into(),
             may_replicate: true,
             database: "clinic".into(),
@@ -219,7 +235,11 @@ mod tests {
         assert!(told(&none).is_empty(), "nobody needs it");
         let left = Stream { tables: Vec::new(), ..healthy() };
         assert_eq!(told(&left), ["slot daybook_5: SELECT pg_drop_replication_slot('daybook_5');"]);
-        let cases: [(Stream, &str); 9] = [
+        let cases: [(Stream, &str); 10] = [
+            (
+                Stream { synchronous_standby_names: "*".into(), ..healthy() },
+                "synchronous_standby_names: -- with the names of your standbys in place of these:",
+            ),
             (
                 Stream { may_spill: false, ..healthy() },
                 "daybook_consumer: GRANT TEMPORARY ON DATABASE \"clinic\" TO daybook_consumer;",

@@ -40,6 +40,9 @@ const PUBLICATIONS: [&str; 2] = ["daybook", "daybook_queue"];
 /// Longest wait for another process's stream, and for our own to be wanted.
 const BUSY_PAUSE: Duration = Duration::from_secs(2);
 
+/// How often it looks whether it is wanted.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
 /// What asks the stream to keep its place at once.
 const WORD: &str = "daybook_stream";
 
@@ -131,6 +134,9 @@ impl Stream {
             }
             return Ok(Ended::NotWanted);
         }
+        if facts.is_standby {
+            return Err(Error::Unreachable(slot::IS_STANDBY.into()));
+        }
         if facts.publications < PUBLICATIONS.len() as i64 {
             return Err(Error::Unreachable(
                 "a publication of daybook is gone: run the files of the tables in triggers/ again".into(),
@@ -151,8 +157,13 @@ impl Stream {
         let resolve = "SELECT daybook.resolve_alert($1, 'source')";
         session.execute(resolve, &[&STREAM_STOPPED]).await.doing("resolving an alert")?;
         tracing::info!(slot = facts.slot_name, "capturing changes from the WAL");
+        let (onlooker, _) = self.connect().await?;
         let enqueuer = Enqueuer::new(session, from, settings.statement_timeout).await?;
-        let ended = Streaming::new(walsender, enqueuer, self.wake.clone()).await?.run(&self.stop).await;
+        let streaming = Streaming::new(walsender, enqueuer, self.wake.clone()).await?;
+        let ended = tokio::select! {
+            ended = streaming.run(&self.stop) => ended,
+            ended = look_on(&onlooker) => ended,
+        };
         if let Err(error) = &ended {
             self.is_unreadable = error.to_string().contains(UNDEFINED_OBJECT);
         }
@@ -233,6 +244,20 @@ impl Stream {
         };
         session.limit_statements(settings.statement_timeout).await.doing("setting up the session")?;
         made
+    }
+}
+
+/// Looks, beside a stream that may wait for long, whether it is still to be there.
+async fn look_on(session: &Session) -> Result<Ended> {
+    loop {
+        let facts = Facts::load(session).await?;
+        if facts.wanted == 0 {
+            return Ok(Ended::NotWanted);
+        }
+        if facts.is_standby {
+            return Err(Error::Unreachable(slot::IS_STANDBY.into()));
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
     }
 }
 

@@ -4,6 +4,7 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 
 use super::pgoutput::Lsn;
+use super::transport::APPLICATION_NAME;
 use crate::database::{LOCK_TIMEOUT, Session};
 use crate::error::{Doing, Error, Result};
 use crate::sql::stream as sql;
@@ -22,6 +23,8 @@ pub struct Facts {
     pub wanted: i64,
     /// Of the two, those that are there.
     pub publications: i64,
+    /// Whether the server takes the stream for a synchronous standby.
+    pub is_standby: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +76,7 @@ impl Facts {
             slot,
             wanted: row.get("wanted"),
             publications: row.get("publications"),
+            is_standby: counts_as_standby(row.get("synchronous_standby_names")),
         })
     }
 
@@ -104,6 +108,20 @@ impl Facts {
         }
     }
 }
+
+/// Whether `synchronous_standby_names` counts the stream: the application's commits would wait for it, and it waits until they are seen.
+/// Grammar: a list of names, or `FIRST 1 (list)`, `ANY 1 (list)`, `1 (list)`; names match whatever their case, and `*` matches any.
+pub fn counts_as_standby(names: &str) -> bool {
+    let listed = names.split_once('(').map_or(names, |(_, listed)| listed.trim_end().trim_end_matches(')'));
+    listed
+        .split(',')
+        .map(|name| name.trim().trim_matches('"'))
+        .any(|name| name == "*" || name.eq_ignore_ascii_case(APPLICATION_NAME))
+}
+
+/// What to do where it does.
+pub const IS_STANDBY: &str = "synchronous_standby_names counts the stream as a standby, so that commits of the application would wait for it: \
+    name the standbys there, and not '*'; or capture by triggers";
 
 /// What keeps a slot from being made: it begins where every transaction has ended that was there.
 pub fn waits(slot_name: &str) -> Error {
@@ -206,6 +224,7 @@ mod tests {
             slot,
             wanted: 1,
             publications: 2,
+            is_standby: false,
         }
     }
 
@@ -233,5 +252,17 @@ mod tests {
         );
         assert_eq!(facts(Some(Slot { is_active: true, ..slot(1) }), Some((12, 7))).standing(), Standing::Busy);
         assert_eq!(facts(Some(Slot { is_ours: false, ..slot(1) }), None).standing(), Standing::Foreign);
+    }
+
+    #[test]
+    fn a_stream_counts_as_a_standby_where_any_does_or_its_own_name() {
+        for names in
+            ["*", "1 (*)", "FIRST 2 (s1, *)", "any 1(*)", "\"*\"", "ANY 1 (s1, \"Daybook Stream\")", "daybook stream"]
+        {
+            assert!(counts_as_standby(names), "{names}");
+        }
+        for names in ["", "s1", "FIRST 1 (s1, s2)", "s1, \"daybook\"", "ANY 1 ( s1 )", "\"daybook stream 2\""] {
+            assert!(!counts_as_standby(names), "{names}");
+        }
     }
 }

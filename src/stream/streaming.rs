@@ -10,7 +10,6 @@ use tokio::sync::{Notify, watch};
 use super::assembler::{Assembler, Taken};
 use super::enqueue::Enqueuer;
 use super::pgoutput::Lsn;
-use super::slot::Facts;
 use super::transaction::{Definition, Transaction};
 use super::transport::{Changes, Received};
 use super::{Ended, WORD, ask};
@@ -25,9 +24,6 @@ const SPILL_KEYS: usize = 25_000;
 /// Where nothing is to be enqueued, the place is kept so often, or when so much WAL could go.
 const PASS_INTERVAL: Duration = Duration::from_secs(10);
 const PASS_BYTES: Lsn = 1 << 20;
-
-/// How often it looks whether it is wanted.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// When nothing came for so long, the server is asked for a sign, and when none comes, given up.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
@@ -72,7 +68,7 @@ impl<C: Changes> Streaming<C> {
     }
 
     pub(super) async fn run(mut self, stop: &watch::Receiver<bool>) -> Result<Ended> {
-        let (mut heard_at, mut looked_at, mut is_pinged) = (Instant::now(), Instant::now(), false);
+        let (mut heard_at, mut is_pinged) = (Instant::now(), false);
         while !*stop.borrow() {
             // Whatever has come already; the budget of the runtime's tasks would make batches small.
             let received = match tokio::task::unconstrained(self.changes.next()).now_or_never() {
@@ -88,12 +84,6 @@ impl<C: Changes> Streaming<C> {
                 None => match tokio::time::timeout(Duration::from_secs(1), self.changes.next()).await {
                     Ok(received) => received?,
                     Err(_) => {
-                        if looked_at.elapsed() >= LOOK_INTERVAL {
-                            looked_at = Instant::now();
-                            if Facts::load(&self.enqueuer.session).await?.wanted == 0 {
-                                return Ok(Ended::NotWanted);
-                            }
-                        }
                         if heard_at.elapsed() >= SILENCE_MAX && !is_pinged {
                             ask(&self.enqueuer.session).await?;
                             is_pinged = true;

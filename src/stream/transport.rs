@@ -16,6 +16,9 @@ use super::tunnel::Tunnel;
 use crate::address::Address;
 use crate::error::{Error, Result};
 
+/// The walsender's name at the server.
+pub const APPLICATION_NAME: &str = "daybook stream";
+
 /// How often progress is reported, at least.
 const FEEDBACK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -189,7 +192,7 @@ impl Walsender {
             config.status_interval = FEEDBACK_INTERVAL;
             config.buffer_events = MESSAGES_AHEAD_MAX;
             config.options = Some(OPTIONS.into());
-            config.application_name = Some("daybook stream".into());
+            config.application_name = Some(APPLICATION_NAME.into());
             match Self::primary(config).await {
                 Ok(client) => {
                     let (ahead, received) = mpsc::unbounded_channel();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::faults::{BILL, ENTRIES, NOTHING_QUEUED, Running, clinic_of_its_own, until};
 use crate::harness::{Clinic, Cluster};
-use crate::streaming::capture_by;
+use crate::streaming::{self, capture_by};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_only_standby_is_waited_for_until_it_is_promoted_and_then_all_is_reconciled() {
@@ -204,4 +204,49 @@ async fn a_standby_of_the_source_goes_on_with_the_stream_with_its_slot_or_withou
                         AND xid = (SELECT max(xid) FROM daybook.sync_audit_log WHERE origin = 'wal')";
         assert_eq!(clinic.text(streamed).await, "true", "the stream goes on");
     }
+}
+
+/// A stream counts as a standby where any does: commits would wait for it, and it for them to be seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_application_waits_for_the_stream_where_any_standby_counts() {
+    let cluster = Cluster::start_with(&["fsync=off", "wal_level=logical"]);
+    let clinic = Clinic::with_both_on(&cluster).await;
+    capture_by(&clinic, "wal").await;
+    let running = streaming::Running::start(&clinic).await;
+    let directory = cluster.server.directory();
+    let received = directory.join("received");
+    std::fs::create_dir(&received).expect("makes a directory");
+    let connection = format!("host={} user=postgres application_name=standby1", directory.display());
+    let mut standby = std::process::Command::new("pg_receivewal")
+        .args(["--synchronous", "--no-loop", "--dbname", &connection, "--directory"])
+        .arg(&received)
+        .spawn()
+        .expect("starts");
+    let senders = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
+    until(&clinic.dba, senders, "2").await;
+    clinic.dba.batch_execute("SET synchronous_commit = local").await.expect("sets");
+    let name_standbys = async |names: &str| {
+        for sql in [&format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'"), "SELECT pg_reload_conf()"] {
+            clinic.dba.batch_execute(sql).await.expect("sets");
+        }
+    };
+    name_standbys("*").await;
+    let told = "SELECT count(*) FROM daybook.current_alerts WHERE alert_type = 'STREAM_STOPPED' AND message LIKE '%synchronous_standby_names%'";
+    let writer = clinic.another_desk().await;
+    let writing = async {
+        while clinic.text(told).await != "1" {
+            writer.batch_execute(BILL).await.expect("writes");
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), writing)
+        .await
+        .expect("the application's commits are not kept waiting");
+    until(&clinic.dba, senders, "1").await;
+    name_standbys("standby1").await;
+    until(&clinic.dba, told, "0").await;
+    running.end().await;
+    clinic.drain().await;
+    clinic.assert_ledger_equals_bills().await;
+    standby.kill().expect("ends");
+    standby.wait().expect("ends");
 }
