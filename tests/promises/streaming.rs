@@ -304,6 +304,35 @@ async fn is_waiting_for_a_standby(session: &tokio_postgres::Client) -> String {
     format!("EXISTS (SELECT FROM pg_stat_activity WHERE pid = {pid} AND wait_event = 'SyncRep')")
 }
 
+/// Commits wait for a standby that does not exist, but for the DBA's.
+async fn keep_commits_waiting(clinic: &Clinic) {
+    let set = [
+        "SET synchronous_commit = local",
+        "ALTER SYSTEM SET synchronous_standby_names = 'nobody'",
+        "SELECT pg_reload_conf()",
+    ];
+    for sql in set {
+        clinic.dba.batch_execute(sql).await.expect("sets");
+    }
+    // They do from when the checkpointer has read it, which is when a first one does.
+    let first = clinic.another_desk().await;
+    let is_waiting = is_waiting_for_a_standby(&first).await;
+    let trying = tokio::spawn(async move {
+        loop {
+            let commit = "SET synchronous_commit = on; SELECT pg_logical_emit_message(true, 'a first commit', '')";
+            first.batch_execute(commit).await.expect("commits");
+        }
+    });
+    until(clinic, &is_waiting).await;
+    trying.abort();
+}
+
+async fn let_commits_through(clinic: &Clinic) {
+    for sql in ["ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()"] {
+        clinic.dba.batch_execute(sql).await.expect("resets");
+    }
+}
+
 #[tokio::test]
 async fn a_bill_is_not_read_before_its_commit_is_seen_by_others() {
     let cluster = Cluster::start_with(&["fsync=off", "wal_level=logical", "wal_sender_timeout=4s"]);
@@ -315,21 +344,7 @@ async fn a_bill_is_not_read_before_its_commit_is_seen_by_others() {
     until(&clinic, "EXISTS (SELECT FROM daybook.sync_audit_log WHERE outcome = 'posted')").await;
     until(&clinic, "NOT EXISTS (SELECT FROM daybook.sync_queue)").await;
     // The commit is durable, and so sent to the stream, and waits for a standby that does not exist: nobody else sees it.
-    clinic.dba.batch_execute("SET synchronous_commit = local").await.expect("sets");
-    for sql in ["ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()"] {
-        clinic.dba.batch_execute(sql).await.expect("sets");
-    }
-    // Commits wait from when the checkpointer has read it, which is when a first one does.
-    let first = clinic.another_desk().await;
-    let is_waiting = is_waiting_for_a_standby(&first).await;
-    let trying = tokio::spawn(async move {
-        loop {
-            let commit = "SET synchronous_commit = on; SELECT pg_logical_emit_message(true, 'a first commit', '')";
-            first.batch_execute(commit).await.expect("commits");
-        }
-    });
-    until(&clinic, &is_waiting).await;
-    trying.abort();
+    keep_commits_waiting(&clinic).await;
     let waiting = clinic.another_desk().await;
     let is_waiting = is_waiting_for_a_standby(&waiting).await;
     waiting.batch_execute("SET synchronous_commit = on").await.expect("sets");
@@ -352,9 +367,7 @@ async fn a_bill_is_not_read_before_its_commit_is_seen_by_others() {
     let seen = "SELECT (SELECT count(*) FROM daybook.sync_queue WHERE origin = 'wal')
                      + (SELECT count(*) FROM daybook.sync_audit_log WHERE origin = 'wal')";
     assert_eq!(clinic.text(seen).await, "0", "an event now would find the old row, and be done with");
-    for sql in ["ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()"] {
-        clinic.dba.batch_execute(sql).await.expect("resets");
-    }
+    let_commits_through(&clinic).await;
     writing.await.expect("is committed");
     until(&clinic, "EXISTS (SELECT FROM daybook.sync_audit_log WHERE origin = 'wal' AND operation = 'update' AND outcome = 'posted')").await;
     clinic.assert_ledger_equals_bills().await;

@@ -1,6 +1,9 @@
 //! Transactions of any size, in bounded memory, and none of them lost.
 
-use super::{LAB, Running, attach_by, capture_by, clinic, gaps, until};
+use super::{
+    LAB, Running, attach_by, capture_by, clinic, gaps, is_waiting_for_a_standby, keep_commits_waiting,
+    let_commits_through, until,
+};
 use crate::harness::{Clinic, Cluster};
 
 #[tokio::test]
@@ -67,20 +70,14 @@ async fn rows_with_large_documents_wait_at_the_server_and_not_in_memory() {
     let before = peak_kb(running.id());
     // A commit that nobody sees yet keeps the stream waiting, and what follows behind it.
     let waiting = clinic.another_desk().await;
-    for sql in [
-        "SET synchronous_commit = local",
-        "ALTER SYSTEM SET synchronous_standby_names = 'nobody'",
-        "SELECT pg_reload_conf()",
-    ] {
-        clinic.dba.batch_execute(sql).await.expect("sets");
-    }
-    until(&clinic, "current_setting('synchronous_standby_names') = 'nobody'").await;
+    keep_commits_waiting(&clinic).await;
+    let is_waiting = is_waiting_for_a_standby(&waiting).await;
     let writing = tokio::spawn(async move {
         let sql =
             "SET synchronous_commit = on; INSERT INTO lab_bills (amount, paid, payment_mode) VALUES (1, true, 'cash')";
         let _ = waiting.batch_execute(sql).await;
     });
-    until(&clinic, "EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep')").await;
+    until(&clinic, &is_waiting).await;
     for _ in 0..150 {
         let sql = "INSERT INTO lab_bills (amount, paid, payment_mode, document) VALUES (1, true, 'cash', repeat('x', 2000000))";
         clinic.dba.batch_execute(sql).await.expect("writes");
@@ -89,9 +86,7 @@ async fn rows_with_large_documents_wait_at_the_server_and_not_in_memory() {
     let after = peak_kb(running.id());
     let _ = running.kill();
     let _ = running.wait();
-    for sql in ["ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()"] {
-        clinic.dba.batch_execute(sql).await.expect("resets");
-    }
+    let_commits_through(&clinic).await;
     writing.await.expect("ends");
     assert!(after - before < 130_000, "300 MB wait behind a commit, and memory went from {before} to {after} kB");
 }
