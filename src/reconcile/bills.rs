@@ -47,8 +47,9 @@ impl Reconciliation {
     /// Compares digests by buckets, and looks at what differs. Returns whether too much did, so that each row has to be looked at.
     pub(super) async fn compare_digests(&mut self, table: &mut Table) -> Result<bool> {
         let buckets = buckets_of(table);
-        let (source, ledger) = tokio::join!(self.source_sums(table, buckets), self.ledger_sums(table, buckets));
-        let (source, ledger) = (source?, ledger?);
+        // One after the other: the application is to find a processor.
+        let source = self.source_sums(table, buckets).await?;
+        let ledger = self.ledger_sums(table, buckets).await?;
         table.bills = source.values().map(|bucket| bucket.rows).sum();
         let mut differing: Vec<i64> = Vec::new();
         let mut rows = 0;

@@ -1,4 +1,4 @@
-//! What the ledger is asked about all bills of a table at once, on a session of its own: beside the source, which is read meanwhile.
+//! What the ledger is asked about all bills of a table at once, on a session of its own.
 
 use std::sync::Arc;
 
@@ -20,19 +20,9 @@ pub(super) struct LedgerScan {
     pub reference_type: String,
 }
 
-/// What the full pass asks besides.
-pub(super) struct Scanned {
-    pub totals: Totals,
-    /// What is against the clinic's rules.
-    pub warnings: Vec<Finding>,
-    /// Whether status and journal agree in their sums.
-    pub status_agrees: bool,
-}
-
 impl LedgerScan {
-    /// All that the full pass asks, statement after statement.
-    pub async fn everything(&self, excluded: &[String], rules: &ClinicRules) -> Result<Scanned> {
-        let totals = self.totals(excluded).await?;
+    /// What is against the clinic's rules.
+    pub async fn warnings(&self, rules: &ClinicRules) -> Result<Vec<Finding>> {
         let mut warnings = Vec::new();
         if let Some(rule) = rules.get(Kind::ReceivableOverdue.as_str()) {
             warnings.extend(self.overdue_receivables(rule).await?);
@@ -40,7 +30,7 @@ impl LedgerScan {
         if let Some(rule) = rules.get(Kind::TaxDiffers.as_str()) {
             warnings.extend(self.bills_with_warnings(rule).await?);
         }
-        Ok(Scanned { totals, warnings, status_agrees: self.status_agrees().await? })
+        Ok(warnings)
     }
 
     /// The bills that are parked, resolved or retained.
@@ -57,7 +47,8 @@ impl LedgerScan {
         Ok(sums.get("agree"))
     }
 
-    async fn totals(&self, excluded: &[String]) -> Result<Totals> {
+    /// What the journal says by site, day of the bill and account.
+    pub async fn totals(&self, excluded: &[String]) -> Result<Totals> {
         let parameters: Parameters<'_> = &[&self.book, &self.source, &self.reference_type, &excluded];
         let rows = self.session.query(sql::LEDGER_TOTALS, parameters).await.doing("totalling the journal")?;
         Ok(rows.iter().map(|row| (cell(row, 0), (row.get(3), row.get::<_, &str>(4).parse().ok()))).collect())

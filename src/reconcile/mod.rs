@@ -65,9 +65,10 @@ const WARNINGS_MAX: usize = 1_000;
 const LOOKED_AT_MAX: usize = 100_000;
 
 /// The statements over all bills are planned for that, unlike those of a consumer: never by nested loops, which statistics that lag behind
-/// make look cheap.
+/// make look cheap. By one process of the server, since the application is to find a processor, with room for the entries of half a million
+/// bills.
 const SCANS: &str = "SET enable_nestloop = off; SET enable_seqscan = on; SET enable_bitmapscan = on; SET enable_hashjoin = on; SET enable_mergejoin = on; \
-    SET enable_material = on; SET plan_cache_mode = auto";
+    SET enable_material = on; SET plan_cache_mode = auto; SET max_parallel_workers_per_gather = 0; SET work_mem = '64MB'";
 
 /// What a run is to do.
 #[derive(Debug, Clone, Default)]
@@ -257,8 +258,8 @@ impl Reconciliation {
         Ok(())
     }
 
-    /// Each row through the posting function, totals in plain SQL, and the clinic's rules. The ledger is asked for all that takes a scan of
-    /// it while the source is read. Returns whether status and journal agree.
+    /// Each row through the posting function, totals in plain SQL, and the clinic's rules. The ledger's scans are done one after the
+    /// other, and but for the rules not beside the source's, so that the application finds a processor. Returns whether status and journal agree.
     async fn look_at_every_row(&mut self, table: &mut Table) -> Result<bool> {
         let scan = self.ledger_scan(table);
         let excluded = scan.not_current().await?;
@@ -270,18 +271,19 @@ impl Reconciliation {
             self.look_at_bills(table, &asked).await?;
             Ok(self.source_totals(table, rules, &excluded).await)
         };
-        let (totals, scanned) = tokio::join!(of_the_source, scan.everything(&excluded, &clinic));
-        let (totals, scanned) = (totals?, scanned?);
+        let (totals, warnings) = tokio::join!(of_the_source, scan.warnings(&clinic));
+        let (totals, warnings) = (totals?, warnings?);
+        let posted = scan.totals(&excluded).await?;
         match &plain {
             _ if self.versions(table)? != versions => {
                 table.not_proven = Some("its rule was replaced while it was looked at: look again".into());
             }
-            Ok(rules) => self.compare_totals(table, rules, &excluded, totals, scanned.totals).await?,
+            Ok(rules) => self.compare_totals(table, rules, &excluded, totals, posted).await?,
             Err(why) => table.not_proven = Some(format!("its rule cannot be written as plain SQL: {why}")),
         }
-        table.warnings.extend(scanned.warnings);
+        table.warnings.extend(warnings);
         self.keep_warnings(table).await?;
-        Ok(scanned.status_agrees)
+        scan.status_agrees().await
     }
 
     /// The versions of a table's rule, by their digests.
