@@ -47,7 +47,7 @@ impl Reconciliation {
     /// Compares digests by buckets, and looks at what differs. Returns whether too much did, so that each row has to be looked at.
     pub(super) async fn compare_digests(&mut self, table: &mut Table) -> Result<bool> {
         let buckets = buckets_of(table);
-        // One after the other: the application is to find a processor.
+        // One after the other: the application is to find a processor, and the ledger's status is looked at meanwhile.
         let source = self.source_sums(table, buckets).await?;
         let ledger = self.ledger_sums(table, buckets).await?;
         table.bills = source.values().map(|bucket| bucket.rows).sum();

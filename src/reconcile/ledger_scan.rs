@@ -1,4 +1,4 @@
-//! What the ledger is asked about all bills of a table at once, on a session of its own.
+//! What the ledger is asked about all bills of a table at once, on a session of its own: beside the source, which is read meanwhile.
 
 use std::sync::Arc;
 

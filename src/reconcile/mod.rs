@@ -65,7 +65,7 @@ const WARNINGS_MAX: usize = 1_000;
 const LOOKED_AT_MAX: usize = 100_000;
 
 /// The statements over all bills are planned for that, unlike those of a consumer: never by nested loops, which statistics that lag behind
-/// make look cheap. By one process of the server, since the application is to find a processor, with room for the entries of half a million
+/// make look cheap. By one process of the server, since the application is to find a processor; with room for the entries of half a million
 /// bills.
 const SCANS: &str = "SET enable_nestloop = off; SET enable_seqscan = on; SET enable_bitmapscan = on; SET enable_hashjoin = on; SET enable_mergejoin = on; \
     SET enable_material = on; SET plan_cache_mode = auto; SET max_parallel_workers_per_gather = 0; SET work_mem = '64MB'";
@@ -235,8 +235,9 @@ impl Reconciliation {
         let agrees = match self.options.full {
             true => self.look_at_every_row(table).await?,
             false => {
-                self.look_at_bills(table, &[]).await?;
-                self.ledger_scan(table).status_agrees().await?
+                let scan = self.ledger_scan(table);
+                let (looked, agrees) = tokio::join!(self.look_at_bills(table, &[]), scan.status_agrees());
+                looked.and(agrees)?
             }
         };
         self.look_at_status(table, agrees).await?;
@@ -258,8 +259,8 @@ impl Reconciliation {
         Ok(())
     }
 
-    /// Each row through the posting function, totals in plain SQL, and the clinic's rules. The ledger's scans are done one after the
-    /// other, and but for the rules not beside the source's, so that the application finds a processor. Returns whether status and journal agree.
+    /// Each row through the posting function, totals in plain SQL, and the clinic's rules. The ledger is asked for all that takes a scan of
+    /// it while the source is read. Returns whether status and journal agree.
     async fn look_at_every_row(&mut self, table: &mut Table) -> Result<bool> {
         let scan = self.ledger_scan(table);
         let excluded = scan.not_current().await?;
@@ -271,9 +272,10 @@ impl Reconciliation {
             self.look_at_bills(table, &asked).await?;
             Ok(self.source_totals(table, rules, &excluded).await)
         };
-        let (totals, warnings) = tokio::join!(of_the_source, scan.warnings(&clinic));
-        let (totals, warnings) = (totals?, warnings?);
-        let posted = scan.totals(&excluded).await?;
+        let of_the_ledger =
+            async { Ok((scan.totals(&excluded).await?, scan.warnings(&clinic).await?, scan.status_agrees().await?)) };
+        let (totals, scanned) = tokio::join!(of_the_source, of_the_ledger);
+        let (totals, (posted, warnings, agrees)) = (totals?, scanned?);
         match &plain {
             _ if self.versions(table)? != versions => {
                 table.not_proven = Some("its rule was replaced while it was looked at: look again".into());
@@ -283,7 +285,7 @@ impl Reconciliation {
         }
         table.warnings.extend(warnings);
         self.keep_warnings(table).await?;
-        scan.status_agrees().await
+        Ok(agrees)
     }
 
     /// The versions of a table's rule, by their digests.
