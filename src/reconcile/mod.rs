@@ -259,8 +259,8 @@ impl Reconciliation {
         Ok(())
     }
 
-    /// Each row through the posting function, totals in plain SQL, and the clinic's rules. The ledger is asked for all that takes a scan of
-    /// it while the source is read. Returns whether status and journal agree.
+    /// Each row through the posting function, totals in plain SQL, and the clinic's rules. What the proof needs is scanned in
+    /// the ledger while the source is read. Returns whether status and journal agree.
     async fn look_at_every_row(&mut self, table: &mut Table) -> Result<bool> {
         let scan = self.ledger_scan(table);
         let excluded = scan.not_current().await?;
@@ -272,10 +272,9 @@ impl Reconciliation {
             self.look_at_bills(table, &asked).await?;
             Ok(self.source_totals(table, rules, &excluded).await)
         };
-        let of_the_ledger =
-            async { Ok((scan.totals(&excluded).await?, scan.warnings(&clinic).await?, scan.status_agrees().await?)) };
+        let of_the_ledger = async { Ok((scan.totals(&excluded).await?, scan.status_agrees().await?)) };
         let (totals, scanned) = tokio::join!(of_the_source, of_the_ledger);
-        let (totals, (posted, warnings, agrees)) = (totals?, scanned?);
+        let (totals, (posted, agrees)) = (totals?, scanned?);
         match &plain {
             _ if self.versions(table)? != versions => {
                 table.not_proven = Some("its rule was replaced while it was looked at: look again".into());
@@ -283,7 +282,8 @@ impl Reconciliation {
             Ok(rules) => self.compare_totals(table, rules, &excluded, totals, posted).await?,
             Err(why) => table.not_proven = Some(format!("its rule cannot be written as plain SQL: {why}")),
         }
-        table.warnings.extend(warnings);
+        // Not beside the source: the application is to find a processor.
+        table.warnings.extend(scan.warnings(&clinic).await?);
         self.keep_warnings(table).await?;
         Ok(agrees)
     }
