@@ -126,8 +126,8 @@ async fn pass(databases: &Databases, full: bool, bills: i64) -> Duration {
     took
 }
 
-/// The times of INSERTs with their commits over some thirty seconds: median, mean, and within what nine of ten are done. An application has a process of its own, and does not wait for
-/// what this one computes: it is a thread here.
+/// The times of INSERTs with their commits over some thirty seconds: median, mean, and within what nine of ten are done. An application has
+/// a process of its own, and does not wait for what this one computes: it is a thread here.
 fn writing(config: &Address) -> JoinHandle<(Duration, Duration, Duration)> {
     let config = config.clone();
     tokio::task::spawn_blocking(move || {
