@@ -149,19 +149,22 @@ impl Stream {
             return Err(slot::waits(&facts.slot_name));
         }
         let Some(from) = self.place(&session, &facts).await? else { return Ok(Ended::Busy) };
+        let (onlooker, _) = self.connect().await?;
         let walsender = match Walsender::start(&self.options.source, &facts.slot_name, PUBLICATIONS, from).await {
             Ok(walsender) => walsender,
             Err(error) if error.to_string().contains(OBJECT_IN_USE) => return Ok(Ended::Busy),
             Err(error) => return Err(error),
         };
-        let resolve = "SELECT daybook.resolve_alert($1, 'source')";
-        session.execute(resolve, &[&STREAM_STOPPED]).await.doing("resolving an alert")?;
-        tracing::info!(slot = facts.slot_name, "capturing changes from the WAL");
-        let (onlooker, _) = self.connect().await?;
-        let enqueuer = Enqueuer::new(session, from, settings.statement_timeout).await?;
-        let streaming = Streaming::new(walsender, enqueuer, self.wake.clone()).await?;
+        // Whatever is committed from here on could wait for the walsender.
+        let streaming = async {
+            let resolve = "SELECT daybook.resolve_alert($1, 'source')";
+            session.execute(resolve, &[&STREAM_STOPPED]).await.doing("resolving an alert")?;
+            tracing::info!(slot = facts.slot_name, "capturing changes from the WAL");
+            let enqueuer = Enqueuer::new(session, from, settings.statement_timeout).await?;
+            Streaming::new(walsender, enqueuer, self.wake.clone()).await?.run(&self.stop).await
+        };
         let ended = tokio::select! {
-            ended = streaming.run(&self.stop) => ended,
+            ended = streaming => ended,
             ended = look_on(&onlooker) => ended,
         };
         if let Err(error) = &ended {
