@@ -103,10 +103,9 @@ pub mod reconcile {
         CLINIC_RULES = "clinic_rules.sql",
         // on the ledger
         KNOWN_TYPES = "known_types.sql",
-        BUCKET_SUMS = "bucket_sums.sql",
+        LEDGER_SUMS = "ledger_sums.sql",
         OPEN_BUCKETS = "open_buckets.sql",
         ODD_BILLS = "odd_bills.sql",
-        STATUS_SUMS = "status_sums.sql",
         STATUS_DIFFERENCES = "status_differences.sql",
         RESTORE_STATUS = "restore_status.sql",
         JUDGED_BILLS = "judged_bills.sql",

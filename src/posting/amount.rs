@@ -43,9 +43,11 @@ pub fn parse(text: &str, minor_unit: u32) -> Result<Decimal, AmountProblem> {
     if whole.len() > 18 {
         return Err(AmountProblem::TooLarge);
     }
-    let magnitude = Decimal::from_str_exact(&format!("0{whole}.{decimals}0"))
-        .map_err(|_| AmountProblem::NotADecimal { characters: text.chars().count() })?
-        .normalize();
+    let mut digits = whole.bytes().chain(decimals.bytes()).map(|digit| i128::from(digit - b'0'));
+    let magnitude = digits
+        .try_fold(0_i128, |magnitude, digit| magnitude.checked_mul(10)?.checked_add(digit))
+        .and_then(|magnitude| Decimal::try_from_i128_with_scale(magnitude, decimals.len() as u32).ok())
+        .ok_or_else(|| AmountProblem::NotADecimal { characters: text.chars().count() })?;
     Ok(if text.starts_with('-') && !magnitude.is_zero() { -magnitude } else { magnitude })
 }
 

@@ -125,7 +125,7 @@ pub(super) fn effective_date(rule: &Rule, row: &Row) -> Result<NaiveDate, Parked
     let problem = match row[rule.date].as_deref() {
         None => "is null",
         Some("infinity" | "-infinity") => "holds an infinite date",
-        Some(text) => match NaiveDate::parse_from_str(text, "%Y-%m-%d") {
+        Some(text) => match text.parse() {
             Ok(date) => return Ok(date),
             Err(_) => "holds something that is not a date between the years 1 and 9999",
         },
@@ -364,13 +364,15 @@ fn choose<'r>(rule: &'r Rule, account: &'r Account, row: &Row) -> Result<&'r str
 }
 
 fn target<'r>(rule: &'r Rule, step: &'r AccountChoice, row: &Row) -> Result<&'r Target, Parked> {
-    let column = &rule.columns[step.column].name;
-    let (found, kind) = match row[step.column].as_deref() {
-        None => (step.null.as_ref(), "null".to_string()),
-        Some(text) if text.trim().is_empty() => (step.empty.as_ref(), kind(text)),
-        Some(text) => (step.map.get(&folded(text)).or(step.otherwise.as_ref()), kind(text)),
+    let text = row[step.column].as_deref();
+    let found = match text {
+        None => step.null.as_ref(),
+        Some(text) if text.trim().is_empty() => step.empty.as_ref(),
+        Some(text) => step.map.get(&folded(text)).or(step.otherwise.as_ref()),
     };
     found.ok_or_else(|| {
+        let column = &rule.columns[step.column].name;
+        let kind = text.map_or("null".into(), kind);
         Parked::new(
             format!("column {column} holds {kind} that no account is mapped to"),
             format!(

@@ -12,13 +12,13 @@ use super::lines::{BalancedLines, Line};
 pub fn fingerprint(effective_date: NaiveDate, lines: &BalancedLines) -> i64 {
     let mut lines: Vec<&Line> = lines.as_slice().iter().collect();
     lines.sort_by(|a, b| place(a).cmp(&place(b)));
-    let mut hash = Sha256::new();
+    let mut message: Vec<u8> = Vec::with_capacity(512);
     let mut add = |text: Option<&str>| match text {
         Some(text) => {
-            hash.update((text.len() as u64).to_be_bytes());
-            hash.update(text);
+            message.extend((text.len() as u64).to_be_bytes());
+            message.extend(text.as_bytes());
         }
-        None => hash.update(u64::MAX.to_be_bytes()),
+        None => message.extend(u64::MAX.to_be_bytes()),
     };
     add(Some(&effective_date.to_string()));
     for line in lines {
@@ -30,7 +30,7 @@ pub fn fingerprint(effective_date: NaiveDate, lines: &BalancedLines) -> i64 {
         add(department);
         add(party);
     }
-    let digest = hash.finalize();
+    let digest = Sha256::digest(&message);
     i64::from_be_bytes(std::array::from_fn(|at| digest[at]))
 }
 

@@ -5,8 +5,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::clinic::{RowRule, warning};
-use super::findings::Finding;
-use super::reading::{Opened, Place, Reading, RowRead};
+use super::ledger_scan::LedgerSums;
+use super::reading::{Opened, Place, Reading, RowRead, Rows};
 use super::{Reconciliation, Table, WARNINGS_MAX};
 use crate::database::Parameters;
 use crate::error::{Doing, Error, NextStep, Result};
@@ -25,50 +25,78 @@ const BUCKETS_MAX: i64 = 65_536;
 /// So many rows are opened at most; where more buckets differ, each row is looked at instead, in bounded memory.
 const OPENED_ROWS_MAX: i64 = 200_000;
 
-/// Rows that go through the posting function at a time.
-const ROWS: i64 = 10_000;
+/// Rows that go through the posting function at a time. Fewer would be read and judged by turns so short that the system takes both
+/// processors for busy, and lets the application wait for one of them.
+const ROWS: i64 = 50_000;
 
-/// Bills of the ledger that are read at a time.
+/// Where one of those cannot be read, so many are looked at one by one.
+const ROWS_OF_UNREADABLE: i64 = 10_000;
+
+/// Bills whose status is read at a time.
 const PAGE: i64 = 10_000;
 
 /// What a bucket holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Bucket {
-    rows: i64,
+pub(super) struct Bucket {
+    pub rows: i64,
     /// Sum of the digests of rows.
-    digests: i128,
+    pub digests: i128,
     /// Sum of what the rows amount to: of their fingerprints, each mixed with the row's digest, so that none can change places.
-    amounts: i128,
+    pub amounts: i128,
 }
 
-type Sums = HashMap<i64, Bucket>;
+/// One for each bucket.
+pub(super) type Sums = Vec<Bucket>;
+
+/// What comparing a table's rows with its bills in the ledger came to.
+struct Compared {
+    /// Whether no bill can have been passed over.
+    is_complete: bool,
+    ledger: LedgerSums,
+}
 
 impl Reconciliation {
-    /// Compares digests by buckets, and looks at what differs. Returns whether too much did, so that each row has to be looked at.
-    pub(super) async fn compare_digests(&mut self, table: &mut Table) -> Result<bool> {
+    /// By digests, or each row, asked what the clinic's rules ask. Returns what the ledger says besides.
+    pub(super) async fn look_at_bills(&mut self, table: &mut Table, asked: &[RowRule]) -> Result<LedgerSums> {
+        let every_row = self.options.full || self.options.site.is_some();
+        if every_row {
+            let Compared { is_complete, ledger } = self.judge_every_row(table, asked).await?;
+            if is_complete {
+                return Ok(ledger);
+            }
+        }
+        let Compared { is_complete, ledger } = self.compare_digests(table).await?;
+        if !is_complete {
+            // Too much differs to be opened: each row is looked at instead, in bounded memory.
+            if !every_row {
+                self.judge_every_row(table, asked).await?;
+            }
+            self.look_for_orphans(table).await?;
+        }
+        Ok(ledger)
+    }
+
+    /// Compares digests by buckets, and looks at what differs, unless that is too much.
+    async fn compare_digests(&mut self, table: &mut Table) -> Result<Compared> {
         let buckets = buckets_of(table);
-        // One after the other: the application is to find a processor, and the ledger's status is looked at meanwhile.
         let source = self.source_sums(table, buckets).await?;
         let ledger = self.ledger_sums(table, buckets).await?;
-        table.bills = source.values().map(|bucket| bucket.rows).sum();
+        table.bills = source.iter().map(|bucket| bucket.rows).sum();
         let mut differing: Vec<i64> = Vec::new();
         let mut rows = 0;
-        for bucket in source.keys().chain(ledger.keys().filter(|bucket| !source.contains_key(bucket))) {
-            let [ours, theirs] = [&source, &ledger].map(|sums| sums.get(bucket).copied().unwrap_or_default());
+        for (bucket, (ours, theirs)) in (0..).zip(source.iter().zip(&ledger.buckets)) {
             if (ours.rows, ours.digests) != (theirs.rows, theirs.digests) {
-                differing.push(*bucket);
+                differing.push(bucket);
                 rows += ours.rows.max(theirs.rows);
             }
         }
         self.beat().await?;
-        if rows > OPENED_ROWS_MAX {
-            return Ok(true);
-        }
-        if !differing.is_empty() {
+        let is_complete = rows <= OPENED_ROWS_MAX;
+        if is_complete && !differing.is_empty() {
             let candidates = self.open(table, buckets, &differing).await?;
             self.look_at(table, candidates).await?;
         }
-        Ok(false)
+        Ok(Compared { is_complete, ledger })
     }
 
     pub(super) fn reading<'a>(&'a self, table: &Table) -> Result<Reading<'a>> {
@@ -80,12 +108,12 @@ impl Reconciliation {
 
     async fn source_sums(&self, table: &Table, buckets: i64) -> Result<Sums> {
         let reading = self.reading(table)?;
-        let mut sums = Sums::new();
+        let mut sums = vec![Bucket::default(); buckets as usize];
         let mut after: Place = None;
         loop {
             let (stretch, end) = reading.bucket_sums(&self.worker.source, after, buckets).await?;
             for (bucket, rows, digests) in stretch {
-                let sum = sums.entry(bucket).or_default();
+                let sum = &mut sums[bucket as usize];
                 sum.rows += rows;
                 sum.digests += digests;
             }
@@ -94,16 +122,6 @@ impl Reconciliation {
             }
             after = end;
         }
-    }
-
-    async fn ledger_sums(&self, table: &Table, buckets: i64) -> Result<Sums> {
-        let Scope { book, source, reference_type } = self.scope(table);
-        let parameters: Parameters<'_> = &[&book, &source, &reference_type, &(buckets - 1)];
-        let rows = self.scans.query(sql::BUCKET_SUMS, parameters).await.doing("adding up digests of bills")?;
-        let sum = |row: &tokio_postgres::Row, at: usize| row.get::<_, &str>(at).parse().unwrap_or_default();
-        let bucket =
-            |row: &tokio_postgres::Row| Bucket { rows: row.get(1), digests: sum(row, 2), amounts: sum(row, 3) };
-        Ok(rows.iter().map(|row| (row.get(0), bucket(row))).collect())
     }
 
     /// The bills of these buckets whose digests differ, or that one side alone has.
@@ -134,52 +152,53 @@ impl Reconciliation {
         Ok(candidates.into_iter().collect())
     }
 
-    /// Takes each row through the posting function, asks it what the clinic's rules ask, and adds up by buckets what the rows amount to beside what the ledger was last told;
-    /// where that differs, looks at the bills. Returns whether the digests of all rows add up to those of all bills, so that there is no bill
-    /// without its row either.
-    pub(super) async fn judge_every_row(&mut self, table: &mut Table, asked: &[RowRule]) -> Result<bool> {
+    /// Takes each row through the posting function, asks it what the clinic's rules ask, and adds up by buckets what the rows amount to
+    /// beside what the ledger was last told; where that differs, looks at the bills. It is complete where the digests of all rows add up to
+    /// those of all bills, so that there is no bill without its row either.
+    async fn judge_every_row(&mut self, table: &mut Table, asked: &[RowRule]) -> Result<Compared> {
         let book = ledger::lock_book(&self.worker.ledger, &self.worker.book).await?;
         table.how = "every row";
         let mask = buckets_of(table) - 1;
-        let mut sums = Sums::new();
-        let mut read = self.next_rows(table, None, asked, None).await?;
+        let mut sums = vec![Bucket::default(); mask as usize + 1];
+        let mut after: Place = None;
         loop {
-            let RowsRead { rows, unread, end } = read;
-            table.has_unasked_rows |= !unread.is_empty() || rows.iter().any(|row| row.against.len() < asked.len());
-            note_warnings(table, &rows, asked);
+            let RowsRead { rows, unread, end } = self.next_rows(table, after.take(), asked, None).await?;
+            table.has_unasked_rows |= rows.as_ref().is_none_or(|rows| rows.asked < asked.len());
             self.look_at(table, unread).await?;
-            // These are judged beside the connections, while the next are read.
+            if let Some(rows) = &rows {
+                note_warnings(table, rows, asked);
+            }
             let (rules, go_live) = match self.worker.tables.get(&table.reference_type) {
                 Some(Prepared { table, rules, .. }) => (rules.clone(), table.go_live()),
                 None => return Err(Error::Unexpected(format!("{} was not prepared", table.reference_type))),
             };
             let (site, minor_unit) = (self.worker.source_name.clone(), book.minor_unit);
+            // Beside whatever else this process does, and before the next are read: see SCANS.
             let judging = tokio::task::spawn_blocking(move || {
-                let mut sums = sums;
-                add_up(&rows, &rules, Circumstances { minor_unit, site: &site, go_live }, mask, &mut sums);
+                let rows = rows.iter().flat_map(Rows::iter);
+                add_up(rows, &rules, Circumstances { minor_unit, site: &site, go_live }, mask, &mut sums);
                 sums
             });
-            read = match &end {
-                None => RowsRead::default(),
-                Some(_) => self.next_rows(table, end.clone(), asked, None).await?,
-            };
             sums = judging.await.map_err(|error| Error::Unexpected(format!("judging rows: {error}")))?;
             self.beat().await?;
             if end.is_none() {
                 break;
             }
+            after = end;
         }
-        table.bills = sums.values().map(|bucket| bucket.rows).sum();
+        table.bills = sums.iter().map(|bucket| bucket.rows).sum();
         let ledger = self.ledger_sums(table, mask + 1).await?;
-        let buckets = sums.keys().chain(ledger.keys().filter(|bucket| !sums.contains_key(bucket)));
-        let differing: Vec<i64> = buckets.filter(|bucket| sums.get(bucket) != ledger.get(bucket)).copied().collect();
+        let pairs = (0..).zip(sums.iter().zip(&ledger.buckets));
+        let differing: Vec<i64> =
+            pairs.filter(|(_, (ours, theirs))| ours != theirs).map(|(bucket, _)| bucket).collect();
         if !differing.is_empty() {
             self.judge_buckets(table, &book, mask, &differing).await?;
         }
         let of_all = |sums: &Sums| {
-            sums.values().fold((0, 0), |(rows, digests), bucket| (rows + bucket.rows, digests + bucket.digests))
+            sums.iter().fold((0, 0), |(rows, digests), bucket| (rows + bucket.rows, digests + bucket.digests))
         };
-        Ok(of_all(&sums) == of_all(&ledger))
+        let is_complete = of_all(&sums) == of_all(&ledger.buckets);
+        Ok(Compared { is_complete, ledger })
     }
 
     /// Takes the rows of some buckets through the posting function once more, and looks at those bills that amount to something else.
@@ -189,8 +208,15 @@ impl Reconciliation {
             let RowsRead { rows, unread, end } =
                 self.next_rows(table, after.take(), &[], Some(Opened { mask, buckets })).await?;
             self.look_at(table, unread).await?;
-            let candidates = self.judge_rows(table, &self.reading(table)?, book, rows).await?;
-            self.look_at(table, candidates).await?;
+            let mut rows = rows.iter().flat_map(Rows::iter);
+            loop {
+                let some: Vec<RowRead> = rows.by_ref().take(PAGE as usize).collect();
+                if some.is_empty() {
+                    break;
+                }
+                let candidates = self.judge_rows(table, &self.reading(table)?, book, some).await?;
+                self.look_at(table, candidates).await?;
+            }
             self.beat().await?;
             if end.is_none() {
                 return Ok(());
@@ -213,17 +239,17 @@ impl Reconciliation {
         opened: Option<Opened<'_>>,
     ) -> Result<RowsRead> {
         let (reading, source) = (self.reading(table)?, &self.worker.source);
-        for asked in [asked, &[]] {
-            match reading.rows(source, after.clone(), ROWS, asked, opened).await {
-                Ok((rows, end)) => return Ok(RowsRead { rows, end, ..RowsRead::default() }),
+        for (asked, rows) in [(asked, ROWS), (&[], ROWS_OF_UNREADABLE)] {
+            match reading.rows(source, after.clone(), rows, asked, opened).await {
+                Ok((rows, end)) => return Ok(RowsRead { rows: Some(rows), unread: Vec::new(), end }),
                 Err(error) if error.next_step() == NextStep::Park => {
                     source.rollback().await.doing("rolling back on the source")?;
                 }
                 Err(error) => return Err(error),
             }
         }
-        let (unread, end) = reading.keys(source, after, ROWS).await?;
-        Ok(RowsRead { unread, end, ..RowsRead::default() })
+        let (unread, end) = reading.keys(source, after, ROWS_OF_UNREADABLE).await?;
+        Ok(RowsRead { rows: None, unread, end })
     }
 
     /// Those of the rows whose bill is not known to amount to what the posting function says.
@@ -276,7 +302,12 @@ impl Reconciliation {
 
     /// The bills that digests do not prove: not current ones, those judged by a version that is not in force, those with entries and no
     /// row. And those that have an open finding, which may be over.
-    pub(super) async fn look_at_odd_bills(&mut self, table: &mut Table) -> Result<()> {
+    pub(super) async fn look_at_odd_bills(&mut self, table: &mut Table, ledger: &LedgerSums) -> Result<()> {
+        if !ledger.has_odd_bills {
+            let (_, not_current) = self.not_current(&[&table.reference_type]).await?;
+            self.look_at(table, not_current).await?;
+            return self.look_at_open_findings(table).await;
+        }
         let rules = self.versions(table)?;
         let mut last = String::new();
         loop {
@@ -305,7 +336,7 @@ impl Reconciliation {
     }
 
     /// The bills that the ledger knows and that have no row: for where digests were not opened.
-    pub(super) async fn look_for_orphans(&mut self, table: &mut Table) -> Result<()> {
+    async fn look_for_orphans(&mut self, table: &mut Table) -> Result<()> {
         let mut last = String::new();
         loop {
             let page = ledger::known_bills(&self.worker.ledger, self.scope(table), Known::All, &last, PAGE).await?;
@@ -326,9 +357,9 @@ impl Reconciliation {
 }
 
 /// Rows as they were read.
-#[derive(Default)]
 struct RowsRead {
-    rows: Vec<RowRead>,
+    /// `None` where one of them cannot be read.
+    rows: Option<Rows>,
     /// The keys of rows among which one could not be read.
     unread: Vec<String>,
     end: Place,
@@ -340,12 +371,18 @@ fn buckets_of(table: &Table) -> i64 {
 }
 
 /// Adds up what rows amount to. One that cannot be posted amounts to nothing, as a bill that is parked.
-fn add_up(rows: &[RowRead], rules: &RuleSet, circumstances: Circumstances<'_>, mask: i64, sums: &mut Sums) {
+fn add_up(
+    rows: impl Iterator<Item = RowRead>,
+    rules: &RuleSet,
+    circumstances: Circumstances<'_>,
+    mask: i64,
+    sums: &mut [Bucket],
+) {
     for row in rows {
-        let wanted = amounts_to(rules, circumstances, row);
+        let wanted = amounts_to(rules, circumstances, &row);
         let is_counted = wanted.as_ref().map_or(row.is_in_scope, |wanted| !wanted.is_out_of_scope);
         if is_counted {
-            let bucket = sums.entry(row.digest & mask).or_default();
+            let bucket = &mut sums[(row.digest & mask) as usize];
             bucket.rows += 1;
             bucket.digests += i128::from(row.digest);
             let fingerprint = wanted.and_then(|wanted| wanted.fingerprint);
@@ -355,15 +392,11 @@ fn add_up(rows: &[RowRead], rules: &RuleSet, circumstances: Circumstances<'_>, m
 }
 
 /// Keeps what the rows say that is against the clinic's rules.
-fn note_warnings(table: &mut Table, rows: &[RowRead], asked: &[RowRule]) {
-    for (at, rule) in asked.iter().enumerate() {
+fn note_warnings(table: &mut Table, rows: &Rows, asked: &[RowRule]) {
+    for (at, rule) in asked.iter().enumerate().take(rows.asked) {
         let kept = table.warnings.iter().filter(|warning| warning.kind == rule.kind).count();
-        let against = rows.iter().filter_map(|row| Some((&row.reference_id, row.against.get(at)?.as_ref()?)));
-        let warnings: Vec<Finding> = against
-            .take(WARNINGS_MAX - kept)
-            .map(|(id, day)| warning(rule.kind, &table.reference_type, id, day))
-            .collect();
-        table.warnings.extend(warnings);
+        let against = rows.against(at).take(WARNINGS_MAX - kept);
+        table.warnings.extend(against.map(|(id, day)| warning(rule.kind, &table.reference_type, id, day)));
     }
 }
 

@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 use super::findings::{Finding, FoundBy, Kind, resolve};
 use super::plain_sql::PlainRule;
 use super::{Reconciliation, Table, WARNINGS_MAX};
-use crate::database::{Parameters, quote_literal};
+use crate::database::{Parameters, Session, quote_literal};
 use crate::error::{Doing, Result};
 use crate::sql::reconcile as sql;
 
@@ -29,24 +29,24 @@ pub(super) struct RowRule {
     pub day_where_against: String,
 }
 
-impl Reconciliation {
-    pub(super) async fn rules_of_the_clinic(&self, table: &Table) -> Result<ClinicRules> {
-        let zone = self.reading(table)?.time_zone.to_string();
-        let rows = self.worker.source.query(sql::CLINIC_RULES, &[&zone]).await.doing("reading the clinic's rules")?;
-        let rule = |row: &Row| {
-            let (first_days, days, today) = (row.get(1), row.get(2), row.get(3));
-            (row.get::<_, String>(0), ClinicRule { first_days, days, today })
-        };
-        Ok(rows.iter().map(rule).collect())
-    }
+/// Those of now; `zone` is the book's.
+pub(super) async fn rules(source: &Session, zone: &str) -> Result<ClinicRules> {
+    let rows = source.query(sql::CLINIC_RULES, &[&zone]).await.doing("reading the clinic's rules")?;
+    let rule = |row: &Row| {
+        let (first_days, days, today) = (row.get(1), row.get(2), row.get(3));
+        (row.get::<_, String>(0), ClinicRule { first_days, days, today })
+    };
+    Ok(rows.iter().map(rule).collect())
+}
 
+impl Reconciliation {
     /// What each row that is read is asked besides, so that the table is read once.
-    pub(super) async fn rules_about_rows(&self, table: &Table, rules: &ClinicRules) -> Result<Vec<RowRule>> {
+    pub(super) async fn rules_about_rows(&self, table: &Table) -> Result<Vec<RowRule>> {
         let plain = self.plain_rules(table).unwrap_or_default();
         let versions = self.reading(table)?.rules.versions();
         let mut about_rows = Vec::new();
         for kind in [Kind::DraftOverdue, Kind::DiscountMissing] {
-            let Some(rule) = rules.get(kind.as_str()).filter(|rule| rule.days.iter().any(Option::is_some)) else {
+            let Some(rule) = self.clinic.get(kind.as_str()).filter(|rule| rule.days.iter().any(Option::is_some)) else {
                 continue;
             };
             let mut days = Vec::new();
@@ -67,18 +67,32 @@ impl Reconciliation {
         Ok(about_rows)
     }
 
-    /// Keeps what rows and ledger said that is against the rules, and closes what is over.
-    pub(super) async fn keep_warnings(&mut self, table: &mut Table) -> Result<()> {
-        let warnings = std::mem::take(&mut table.warnings);
-        // Where a rule told of as many as are kept, there may be more of them.
-        let is_all_of_it = !table.has_unasked_rows
-            && Kind::OF_THE_CLINIC
-                .iter()
-                .all(|kind| warnings.iter().filter(|warning| warning.kind == *kind).count() < WARNINGS_MAX);
-        self.keep(warnings).await?;
-        if is_all_of_it {
-            let tables = [table.reference_type.clone()];
-            resolve(&self.worker.source, self.run, FoundBy::Clinic, &tables, false).await?;
+    /// Keeps what the rows that were read and the ledger say that is against the rules, and closes what is over.
+    pub(super) async fn look_for_warnings(&mut self, tables: &mut [Table]) -> Result<()> {
+        let types: Vec<String> =
+            tables.iter().filter(|table| table.how == "every row").map(|table| table.reference_type.clone()).collect();
+        let mut overdue = match self.clinic.get(Kind::ReceivableOverdue.as_str()) {
+            Some(rule) => self.overdue_receivables(rule, &types).await?,
+            None => Vec::new(),
+        };
+        for table in tables.iter_mut().filter(|table| types.contains(&table.reference_type)) {
+            let of_the_table = |warning: &mut Finding| warning.reference_type.as_ref() == Some(&table.reference_type);
+            let mut warnings = std::mem::take(&mut table.warnings);
+            warnings.extend(overdue.extract_if(.., of_the_table));
+            if let Some(rule) = self.clinic.get(Kind::TaxDiffers.as_str()) {
+                warnings.extend(self.bills_with_warnings(rule, &table.reference_type).await?);
+            }
+            // Where a rule told of as many as are kept, there may be more of them.
+            let is_all_of_it = !table.has_unasked_rows
+                && Kind::OF_THE_CLINIC
+                    .iter()
+                    .all(|kind| warnings.iter().filter(|warning| warning.kind == *kind).count() < WARNINGS_MAX);
+            self.keep(warnings).await?;
+            if is_all_of_it {
+                let tables = [table.reference_type.clone()];
+                resolve(&self.worker.source, self.run, FoundBy::Clinic, &tables, false).await?;
+            }
+            self.beat().await?;
         }
         Ok(())
     }

@@ -1,83 +1,104 @@
-//! What the ledger is asked about all bills of a table at once, on a session of its own: beside the source, which is read meanwhile.
-
-use std::sync::Arc;
+//! What the ledger is asked about all bills at once, on a session of its own, whose statements are planned for that.
 
 use tokio_postgres::Row;
 
-use super::WARNINGS_MAX;
-use super::clinic::{ClinicRule, ClinicRules, of_bill};
+use super::bills::{Bucket, Sums};
+use super::clinic::{ClinicRule, of_bill};
 use super::findings::{Finding, Kind};
-use super::totals::{Totals, cell};
-use crate::database::{Parameters, Session};
+use super::totals::cell;
+use super::{Reconciliation, Table, WARNINGS_MAX};
+use crate::database::Parameters;
 use crate::error::{Doing, Result};
+use crate::ledger::Scope;
 use crate::sql::reconcile as sql;
+use crate::synchronise::Worker;
 
-/// The ledger's side of one table.
-pub(super) struct LedgerScan {
-    pub session: Arc<Session>,
-    pub book: String,
-    pub source: String,
-    pub reference_type: String,
+/// A table's bills in the ledger.
+pub(super) struct LedgerSums {
+    /// What they were last judged from.
+    pub buckets: Sums,
+    /// Whether their status and the journal name the same live entries.
+    pub status_agrees: bool,
+    /// Whether some of those in order are not proven by digests.
+    pub has_odd_bills: bool,
 }
 
-impl LedgerScan {
-    /// What is against the clinic's rules.
-    pub async fn warnings(&self, rules: &ClinicRules) -> Result<Vec<Finding>> {
-        let mut warnings = Vec::new();
-        if let Some(rule) = rules.get(Kind::ReceivableOverdue.as_str()) {
-            warnings.extend(self.overdue_receivables(rule).await?);
+impl Reconciliation {
+    /// By so many buckets, a power of two.
+    pub(super) async fn ledger_sums(&self, table: &Table, buckets: i64) -> Result<LedgerSums> {
+        let Scope { book, source, reference_type } = self.scope(table);
+        let rules = self.versions(table)?;
+        let parameters: Parameters<'_> = &[&book, &source, &reference_type, &(buckets - 1), &rules];
+        let rows = self.scans.query(sql::LEDGER_SUMS, parameters).await.doing("adding up the bills of the ledger")?;
+        let sum = |row: &Row, column: &str| row.get::<_, &str>(column).parse().unwrap_or_default();
+        let mut sums = vec![Bucket::default(); buckets as usize];
+        for row in &rows {
+            let Some(bucket) = row.get::<_, Option<i64>>("bucket") else { continue }; // judged from no row
+            sums[bucket as usize] =
+                Bucket { rows: row.get("bills"), digests: sum(row, "digests"), amounts: sum(row, "amounts") };
         }
-        if let Some(rule) = rules.get(Kind::TaxDiffers.as_str()) {
-            warnings.extend(self.bills_with_warnings(rule).await?);
+        let says = |column: &str| rows.first().is_some_and(|row| row.get(column));
+        Ok(LedgerSums { buckets: sums, status_agrees: says("agree"), has_odd_bills: says("odd") })
+    }
+
+    /// The bills that are parked, resolved or retained: types and ids.
+    pub(super) async fn not_current(&self, reference_types: &[&str]) -> Result<(Vec<String>, Vec<String>)> {
+        let parameters: Parameters<'_> = &[&self.worker.book, &self.worker.source_name, &reference_types];
+        let rows = self.scans.query(sql::NOT_CURRENT_BILLS, parameters).await;
+        Ok(rows.doing("reading which bills are parked")?.iter().map(|row| (row.get(0), row.get(1))).unzip())
+    }
+
+    /// What the journal says by site, day of the bill and account, into each table; and which bills it leaves out.
+    pub(super) async fn total_the_journal(&self, tables: &mut [Table]) -> Result<()> {
+        let types: Vec<&str> = tables.iter().map(|table| table.reference_type.as_str()).collect();
+        let (of, ids) = self.not_current(&types).await?;
+        let parameters: Parameters<'_> = &[&self.worker.book, &self.worker.source_name, &types, &of, &ids];
+        let rows = self.over_all_lines(sql::LEDGER_TOTALS, parameters).await.doing("totalling the journal")?;
+        for table in tables {
+            let is_of = |reference_type: &str| reference_type == table.reference_type;
+            table.excluded = of.iter().zip(&ids).filter(|(of, _)| is_of(of)).map(|(_, id)| id.clone()).collect();
+            let rows = rows.iter().filter(|row| is_of(row.get(0)));
+            table.posted = rows.map(|row| (cell(row, 1), (row.get(4), row.get::<_, &str>(5).parse().ok()))).collect();
         }
-        Ok(warnings)
+        Ok(())
     }
 
-    /// The bills that are parked, resolved or retained.
-    pub async fn not_current(&self) -> Result<Vec<String>> {
-        let parameters: Parameters<'_> = &[&self.book, &self.source, &self.reference_type];
-        let rows = self.session.query(sql::NOT_CURRENT_BILLS, parameters).await;
-        Ok(rows.doing("reading which bills are parked")?.iter().map(|row| row.get(0)).collect())
-    }
-
-    /// Whether status and journal agree: four sums in one statement.
-    pub async fn status_agrees(&self) -> Result<bool> {
-        let parameters: Parameters<'_> = &[&self.book, &self.source, &self.reference_type];
-        let sums = self.session.query_one(sql::STATUS_SUMS, parameters).await.doing("comparing status and journal")?;
-        Ok(sums.get("agree"))
-    }
-
-    /// What the journal says by site, day of the bill and account.
-    pub async fn totals(&self, excluded: &[String]) -> Result<Totals> {
-        let parameters: Parameters<'_> = &[&self.book, &self.source, &self.reference_type, &excluded];
-        let rows = self.session.query(sql::LEDGER_TOTALS, parameters).await.doing("totalling the journal")?;
-        Ok(rows.iter().map(|row| (cell(row, 0), (row.get(3), row.get::<_, &str>(4).parse().ok()))).collect())
-    }
-
-    async fn overdue_receivables(&self, rule: &ClinicRule) -> Result<Vec<Finding>> {
-        let LedgerScan { book, source, reference_type, .. } = self;
+    /// Bills of these types that are owed for longer than the rule allows.
+    pub(super) async fn overdue_receivables(&self, rule: &ClinicRule, types: &[String]) -> Result<Vec<Finding>> {
+        let Worker { book, source_name, .. } = &self.worker;
+        let ClinicRule { first_days, days, today } = rule;
         let most = WARNINGS_MAX as i64;
-        let parameters: Parameters<'_> =
-            &[&book, &source, &reference_type, &rule.first_days, &rule.days, &rule.today, &most];
-        let rows = self.session.query(sql::OVERDUE_RECEIVABLES, parameters).await.doing("looking for what is owed")?;
+        let parameters: Parameters<'_> = &[book, source_name, &types, first_days, days, today, &most];
+        let rows = self.over_all_lines(sql::OVERDUE_RECEIVABLES, parameters).await;
         let finding = |row: &Row| {
-            let (id, owed): (String, String) = (row.get(0), row.get(3));
-            let why = format!("is owed since {}, which is longer than the clinic allows", row.get::<_, &str>(2));
+            let (of, id, owed): (String, String, String) = (row.get(0), row.get(1), row.get(4));
+            let why = format!("is owed since {}, which is longer than the clinic allows", row.get::<_, &str>(3));
             Finding {
-                site: row.get(1),
+                site: row.get(2),
                 details: serde_json::json!({"owed": owed}),
-                ..of_bill(Kind::ReceivableOverdue, reference_type, &id, row.get(2), &why)
+                ..of_bill(Kind::ReceivableOverdue, &of, &id, row.get(3), &why)
             }
         };
+        Ok(rows.doing("looking for what is owed")?.iter().map(finding).collect())
+    }
+
+    /// Bills of a table whose tax is not that of the rate.
+    pub(super) async fn bills_with_warnings(&self, rule: &ClinicRule, reference_type: &str) -> Result<Vec<Finding>> {
+        let Worker { book, source_name, .. } = &self.worker;
+        let most = WARNINGS_MAX as i64;
+        let parameters: Parameters<'_> = &[book, source_name, &reference_type, &rule.first_days, &rule.days, &most];
+        let rows = self.scans.query(sql::BILLS_WITH_WARNINGS, parameters).await.doing("looking for odd taxes")?;
+        let finding = |row: &Row| of_bill(Kind::TaxDiffers, reference_type, row.get(0), row.get(2), row.get(1));
         Ok(rows.iter().map(finding).collect())
     }
 
-    async fn bills_with_warnings(&self, rule: &ClinicRule) -> Result<Vec<Finding>> {
-        let LedgerScan { book, source, reference_type, .. } = self;
-        let most = WARNINGS_MAX as i64;
-        let parameters: Parameters<'_> = &[&book, &source, &reference_type, &rule.first_days, &rule.days, &most];
-        let rows = self.session.query(sql::BILLS_WITH_WARNINGS, parameters).await.doing("looking for odd taxes")?;
-        let finding = |row: &Row| of_bill(Kind::TaxDiffers, reference_type, row.get(0), row.get(2), row.get(1));
-        Ok(rows.iter().map(finding).collect())
+    /// Asks about all lines of the journal and their entries, side by side in the order of ids, in which they are stored: of neither anything
+    /// is kept in memory, however many they are.
+    async fn over_all_lines(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, tokio_postgres::Error> {
+        self.scans.begin().await?;
+        self.scans.batch_execute("SET LOCAL enable_hashjoin = off").await?;
+        let rows = self.scans.query(sql, parameters).await;
+        self.scans.rollback().await?; // it has only read
+        rows
     }
 }

@@ -30,14 +30,13 @@ pub mod verdict;
 pub use command::{Arguments, execute};
 pub use report::{Report, Table};
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-use self::clinic::RowRule;
+use self::clinic::ClinicRules;
 use self::findings::{Finding, FoundBy, Kind, keep, resolve};
-use self::ledger_scan::LedgerScan;
+use self::ledger_scan::LedgerSums;
 use self::plain_sql::Texts;
 use self::recheck::{BILLS_MAX, Looked};
 use crate::connecting::{Both, connect_both};
@@ -65,8 +64,9 @@ const WARNINGS_MAX: usize = 1_000;
 const LOOKED_AT_MAX: usize = 100_000;
 
 /// The statements over all bills are planned for that, unlike those of a consumer: never by nested loops, which statistics that lag behind
-/// make look cheap. By one process of the server, since the application is to find a processor; with room for the entries of half a million
-/// bills.
+/// make look cheap; with room for what half a million bills are summed up by.
+///
+/// By one process of the server, as a run asks for one thing at a time: it keeps one processor busy, and the application is to find another.
 const SCANS: &str = "SET enable_nestloop = off; SET enable_seqscan = on; SET enable_bitmapscan = on; SET enable_hashjoin = on; SET enable_mergejoin = on; \
     SET enable_material = on; SET plan_cache_mode = auto; SET max_parallel_workers_per_gather = 0; SET work_mem = '64MB'";
 
@@ -94,10 +94,12 @@ pub(crate) struct Reconciliation {
     /// Looks at bills; it never posts here.
     worker: Worker,
     /// The ledger again, for statements over all bills.
-    scans: Arc<Session>,
+    scans: Session,
     settings: Settings,
     /// Decimals of the book's currency.
     minor_unit: u32,
+    /// What a full run asks besides.
+    clinic: ClinicRules,
     /// How plain SQL compares texts of the source.
     texts: Texts,
     run: i64,
@@ -121,7 +123,7 @@ async fn run(databases: &Databases, options: Options, is_scheduled: bool) -> Res
     let scans = connect_as_consumer(Side::Ledger, &databases.ledger, SCAN_TIMEOUT).await?;
     scans.batch_execute(SCANS).await.doing("setting up the session")?;
     let worker = Worker::new(source, ledger, None, &settings);
-    let minor_unit = ledger::lock_book(&worker.ledger, &worker.book).await?.minor_unit;
+    let book = ledger::lock_book(&worker.ledger, &worker.book).await?;
     let texts = worker.source.query_one(sql::TEXTS, &[]).await.doing("asking for the encoding")?;
     let process = crate::housekeeping::process_name();
     let scope = match (&options.reference_type, &options.site) {
@@ -133,13 +135,15 @@ async fn run(databases: &Databases, options: Options, is_scheduled: bool) -> Res
     let Some(row) = worker.source.query_opt(sql::BEGIN_RUN, begin).await.doing("beginning to reconcile")? else {
         return Ok(None);
     };
+    let clinic = clinic::rules(&worker.source, &book.time_zone).await?;
     let mut run = Reconciliation {
         databases: databases.clone(),
         options,
         worker,
-        scans: Arc::new(scans),
+        scans,
         settings,
-        minor_unit,
+        minor_unit: book.minor_unit,
+        clinic,
         texts: Texts::of_database(texts.get("encoding"), texts.get("unicode_collation")),
         run: row.get(0),
         started_at: row.get(1),
@@ -165,6 +169,9 @@ impl Reconciliation {
             return Err(Error::Usage(format!("no table is attached as {reference_type}: `daybook status` lists them")));
         }
         let mut tables: Vec<Table> = rows.iter().map(Table::of_row).collect();
+        if self.options.full {
+            self.total_the_journal(&mut tables).await?;
+        }
         for table in &mut tables {
             if table.not_proven.is_some() {
                 continue;
@@ -177,6 +184,18 @@ impl Reconciliation {
             self.worker.rollback().await?;
             self.worker.forget(&table.reference_type);
             table.not_proven = Some(error.to_string());
+            table.has_unasked_rows = true;
+        }
+        if self.options.full
+            && let Err(error) = self.look_for_warnings(&mut tables).await
+        {
+            if error.ends_all_work() {
+                return Err(error);
+            }
+            self.worker.rollback().await?;
+            for table in &mut tables {
+                table.not_proven.get_or_insert_with(|| format!("the clinic's rules cannot be asked: {error}"));
+            }
         }
         self.look_for_unattached(&mut tables).await?;
         if !self.options.only_repaired {
@@ -228,79 +247,40 @@ impl Reconciliation {
         table.how = "digests";
         if self.options.only_repaired {
             table.not_proven = Some("only bills with a finding were looked at".into());
-            let agrees = self.ledger_scan(table).status_agrees().await?;
-            self.look_at_status(table, agrees).await?;
+            let ledger = self.ledger_sums(table, 1).await?;
+            self.look_at_status(table, &ledger).await?;
             return self.look_at_open_findings(table).await;
         }
-        let agrees = match self.options.full {
+        let ledger = match self.options.full {
             true => self.look_at_every_row(table).await?,
-            false => {
-                let scan = self.ledger_scan(table);
-                let (looked, agrees) = tokio::join!(self.look_at_bills(table, &[]), scan.status_agrees());
-                looked.and(agrees)?
-            }
+            false => self.look_at_bills(table, &[]).await?,
         };
-        self.look_at_status(table, agrees).await?;
-        self.look_at_odd_bills(table).await?;
+        self.look_at_status(table, &ledger).await?;
+        self.look_at_odd_bills(table, &ledger).await?;
         self.never_posted(table).await
     }
 
-    /// By digests, or each row, asked what the clinic's rules ask.
-    async fn look_at_bills(&mut self, table: &mut Table, asked: &[RowRule]) -> Result<()> {
-        let every_row = self.options.full || self.options.site.is_some();
-        let digests_agree = every_row && self.judge_every_row(table, asked).await?;
-        // Where too much differs to be opened, each row is looked at instead, in bounded memory.
-        if !digests_agree && self.compare_digests(table).await? {
-            if !every_row {
-                self.judge_every_row(table, asked).await?;
-            }
-            self.look_for_orphans(table).await?;
-        }
-        Ok(())
-    }
-
-    /// Each row through the posting function, totals in plain SQL, and the clinic's rules. What the proof needs is scanned in
-    /// the ledger while the source is read. Returns whether status and journal agree.
-    async fn look_at_every_row(&mut self, table: &mut Table) -> Result<bool> {
-        let scan = self.ledger_scan(table);
-        let excluded = scan.not_current().await?;
-        let clinic = self.rules_of_the_clinic(table).await?;
-        let asked = self.rules_about_rows(table, &clinic).await?;
+    /// Each row through the posting function, and totals in plain SQL. Returns what the ledger says besides.
+    async fn look_at_every_row(&mut self, table: &mut Table) -> Result<LedgerSums> {
+        let asked = self.rules_about_rows(table).await?;
         let (plain, versions) = (self.plain_rules(table), self.versions(table)?);
-        let rules = plain.as_deref().unwrap_or_default();
-        let of_the_source = async {
-            self.look_at_bills(table, &asked).await?;
-            Ok(self.source_totals(table, rules, &excluded).await)
-        };
-        let of_the_ledger = async { Ok((scan.totals(&excluded).await?, scan.status_agrees().await?)) };
-        let (totals, scanned) = tokio::join!(of_the_source, of_the_ledger);
-        let (totals, (posted, agrees)) = (totals?, scanned?);
+        let ledger = self.look_at_bills(table, &asked).await?;
         match &plain {
-            _ if self.versions(table)? != versions => {
-                table.not_proven = Some("its rule was replaced while it was looked at: look again".into());
+            Ok(rules) => {
+                let totals = self.source_totals(table, rules).await;
+                match self.versions(table)? == versions {
+                    true => self.compare_totals(table, rules, totals).await?,
+                    false => table.not_proven = Some("its rule was replaced while it was looked at: look again".into()),
+                }
             }
-            Ok(rules) => self.compare_totals(table, rules, &excluded, totals, posted).await?,
             Err(why) => table.not_proven = Some(format!("its rule cannot be written as plain SQL: {why}")),
         }
-        // Not beside the source: the application is to find a processor.
-        table.warnings.extend(scan.warnings(&clinic).await?);
-        self.keep_warnings(table).await?;
-        Ok(agrees)
+        Ok(ledger)
     }
 
     /// The versions of a table's rule, by their digests.
     fn versions(&self, table: &Table) -> Result<Vec<i64>> {
         Ok(self.reading(table)?.rules.versions().iter().map(|rule| rule.digest()).collect())
-    }
-
-    fn ledger_scan(&self, table: &Table) -> LedgerScan {
-        let Worker { book, source_name, .. } = &self.worker;
-        LedgerScan {
-            session: self.scans.clone(),
-            book: book.clone(),
-            source: source_name.clone(),
-            reference_type: table.reference_type.clone(),
-        }
     }
 
     /// Looks at candidates under their locks, keeps what differs, and has it synchronised.

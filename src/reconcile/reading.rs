@@ -2,7 +2,7 @@
 //! time, each in a transaction of its own, so that whoever alters the table waits for a moment only.
 
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{FromSql, ToSql};
 
 use super::clinic::RowRule;
 use crate::capture::{Table, read_expression};
@@ -24,8 +24,42 @@ pub(super) struct RowRead {
     /// Whether it may be in scope, by its dates.
     pub is_in_scope: bool,
     pub values: Vec<Option<String>>,
-    /// Where it is against one of the rules asked for: its day.
-    pub against: Vec<Option<String>>,
+}
+
+/// Rows as the server told them, an array a column: so it has read them all before this process has something to do, and one processor is
+/// busy at a time. They are taken out one by one.
+pub(super) struct Rows {
+    arrays: Row,
+    columns: usize,
+    /// How many of the clinic's rules were asked.
+    pub asked: usize,
+}
+
+impl Rows {
+    /// Those that have a key: one that became null is told by the look at capture.
+    pub fn iter(&self) -> impl Iterator<Item = RowRead> + '_ {
+        let (digests, scopes) = (self.array::<i64>(1), self.array::<bool>(2));
+        let mut columns: Vec<_> = (3..3 + self.columns).map(|at| self.array::<Option<&str>>(at)).collect();
+        self.ids().zip(digests.zip(scopes)).filter_map(move |(id, (digest, is_in_scope))| {
+            let values = columns.iter_mut().map(|column| column.next().flatten().map(str::to_string)).collect();
+            Some(RowRead { reference_id: id?.to_string(), digest, is_in_scope, values })
+        })
+    }
+
+    /// Those against one of the rules that were asked: their ids and days.
+    pub fn against(&self, rule: usize) -> impl Iterator<Item = (&str, &str)> {
+        let days = self.array::<Option<&str>>(3 + self.columns + rule);
+        self.ids().zip(days).filter_map(|(id, day)| Some((id?, day?)))
+    }
+
+    fn ids(&self) -> std::vec::IntoIter<Option<&str>> {
+        self.array(0)
+    }
+
+    /// Null where there are no rows.
+    fn array<'a, T: FromSql<'a>>(&'a self, at: usize) -> std::vec::IntoIter<T> {
+        self.arrays.get::<_, Option<Vec<T>>>(at).unwrap_or_default().into_iter()
+    }
 }
 
 /// Some buckets of the rows' digests.
@@ -155,7 +189,7 @@ impl Reading<'_> {
         limit: i64,
         asked: &[RowRule],
         opened: Option<Opened<'_>>,
-    ) -> Result<(Vec<RowRead>, Place)> {
+    ) -> Result<(Rows, Place)> {
         let Reading { table, rules, time_zone } = self;
         let order = table.order()?;
         let go_live = table.go_live();
@@ -174,30 +208,27 @@ impl Reading<'_> {
             true => String::new(),
             false => format!("WHERE {}", conditions.join(" AND ")),
         };
-        let columns: String =
-            rules.columns().iter().map(|column| format!(", {}", read_expression(column, "$2"))).collect();
-        let against: String = asked.iter().map(|rule| format!(", {}", rule.day_where_against)).collect();
+        let texts = rules.columns().iter().map(|column| read_expression(column, "$2"));
+        let texts: Vec<String> = texts.chain(asked.iter().map(|rule| rule.day_where_against.clone())).collect();
+        let selected: String = (0..).zip(&texts).map(|(at, text)| format!(", {text} AS t{at}")).collect();
+        let arrays: String = (0..texts.len()).map(|at| format!(", array_agg(r.t{at})")).collect();
         let statement = format!(
-            "SELECT {id}, {digest}, {scope}{columns}{against} FROM {name} AS bill {conditions} ORDER BY {order} LIMIT $3",
+            "SELECT array_agg(r.id), array_agg(r.digest), array_agg(r.is_in_scope){arrays} \
+             FROM (SELECT {id} AS id, {digest} AS digest, {scope} AS is_in_scope{selected} \
+                   FROM {name} AS bill {conditions} ORDER BY {order} LIMIT $3) AS r",
             id = table.key_expression,
             scope = table.scope_expression(rules, time_zone, 1),
             name = table.qualified_name,
         );
         source.begin().await.doing("beginning to read")?;
         table.hold_still(source).await?;
-        let rows = source.query(&statement, &parameters).await.doing("reading rows")?;
+        let arrays = source.query_one(&statement, &parameters).await.doing("reading rows")?;
         source.commit().await.doing("ending to read")?;
-        let row = |row: &Row| {
-            let last = 3 + rules.columns().len();
-            let texts = |from: usize, to: usize| (from..to).map(|at| row.get(at)).collect();
-            let reference_id = row.get::<_, Option<String>>(0)?;
-            let (values, against) = (texts(3, last), texts(last, last + asked.len()));
-            Some(RowRead { reference_id, digest: row.get(1), is_in_scope: row.get(2), values, against })
-        };
-        let is_full = rows.len() as i64 == limit;
-        let rows: Vec<RowRead> = rows.iter().filter_map(row).collect();
+        let rows = Rows { arrays, columns: rules.columns().len(), asked: asked.len() };
+        let ids = rows.ids();
+        let is_full = ids.len() as i64 == limit;
         // Nulls come last in the order: there is nothing behind them.
-        let end = rows.last().filter(|_| is_full).and_then(|last| self.place_of(&last.reference_id));
+        let end = ids.flatten().next_back().filter(|_| is_full).and_then(|last| self.place_of(last));
         Ok((rows, end))
     }
 

@@ -9,6 +9,7 @@ use tokio_postgres::Row;
 
 use super::Reconciliation;
 use super::findings::Finding;
+use super::totals::Totals;
 use crate::error::Error;
 
 /// A table, and how far it was proven.
@@ -45,6 +46,11 @@ pub struct Table {
     pub(super) kept: u64,
     #[serde(skip)]
     pub(super) looked_at: HashSet<String>,
+    /// What the journal says of its bills, without those that are not to be what their rows say.
+    #[serde(skip)]
+    pub(super) posted: Totals,
+    #[serde(skip)]
+    pub(super) excluded: Vec<String>,
     /// What its rows say that is against the clinic's rules.
     #[serde(skip)]
     pub(super) warnings: Vec<Finding>,

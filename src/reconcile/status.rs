@@ -1,6 +1,7 @@
 //! The status of a table's bills beside the journal: each names its live entries, and there are no others.
 
 use super::findings::{Finding, FoundBy, Kind, resolve};
+use super::ledger_scan::LedgerSums;
 use super::{FINDINGS_MAX, Reconciliation, Table};
 use crate::database::Parameters;
 use crate::error::{Doing, Result};
@@ -10,10 +11,10 @@ use crate::sql::reconcile as sql;
 impl Reconciliation {
     /// Only where the sums disagree the bills are looked for. The status of such a bill is taken from the journal again, and the bill
     /// enqueued: what was added is reversed, what was deleted is posted anew.
-    pub(super) async fn look_at_status(&mut self, table: &mut Table, agrees: bool) -> Result<()> {
+    pub(super) async fn look_at_status(&mut self, table: &mut Table, ledger: &LedgerSums) -> Result<()> {
         self.beat().await?;
         let mut is_all_of_it = true;
-        if !agrees {
+        if !ledger.status_agrees {
             let most = FINDINGS_MAX as i64;
             let Scope { book, source, reference_type } = self.scope(table);
             let parameters: Parameters<'_> = &[&book, &source, &reference_type, &most];

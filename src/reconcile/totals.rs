@@ -45,9 +45,7 @@ impl Reconciliation {
         &mut self,
         table: &mut Table,
         rules: &[PlainRule],
-        excluded: &[String],
         bills: Result<Totals>,
-        journal: Totals,
     ) -> Result<()> {
         let bills = match bills {
             // A value of one row that SQL cannot work with.
@@ -59,6 +57,7 @@ impl Reconciliation {
             bills => bills?,
         };
         self.beat().await?;
+        let journal = std::mem::take(&mut table.posted);
         let cells: BTreeSet<&Cell> = bills.keys().chain(journal.keys()).collect();
         let differ = |cell: &&&Cell| {
             let zero = (0, Some(Decimal::ZERO));
@@ -72,7 +71,7 @@ impl Reconciliation {
         }
         let days: Vec<String> = days.into_iter().collect();
         for days in days.chunks(31) {
-            self.compare_bills_of(table, rules, days, excluded).await?;
+            self.compare_bills_of(table, rules, days).await?;
             self.beat().await?;
         }
         self.resolve_totals(table).await
@@ -96,12 +95,8 @@ impl Reconciliation {
         rules.versions().iter().map(|rule| plain_rule(&rule.definition, of)).collect()
     }
 
-    pub(super) async fn source_totals(
-        &self,
-        table: &Table,
-        rules: &[PlainRule],
-        excluded: &[String],
-    ) -> Result<Totals> {
+    pub(super) async fn source_totals(&self, table: &Table, rules: &[PlainRule]) -> Result<Totals> {
+        let excluded = &table.excluded;
         let reading = self.reading(table)?;
         let mut totals = Totals::new();
         for (at, rule) in rules.iter().enumerate() {
@@ -111,7 +106,7 @@ impl Reconciliation {
                 let go_live = reading.table.go_live();
                 let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&go_live];
                 if !excluded.is_empty() {
-                    parameters.push(&excluded);
+                    parameters.push(excluded);
                 }
                 let (rows, end) = reading.over_stretch(&self.worker.source, after, &parameters, write).await?;
                 for row in &rows {
@@ -128,18 +123,12 @@ impl Reconciliation {
 
     /// Compares the bills of some days one by one, and looks at those that differ: by the posting function, and, where that finds them
     /// equal, once more in plain SQL under their locks.
-    async fn compare_bills_of(
-        &mut self,
-        table: &mut Table,
-        rules: &[PlainRule],
-        days: &[String],
-        excluded: &[String],
-    ) -> Result<()> {
+    async fn compare_bills_of(&mut self, table: &mut Table, rules: &[PlainRule], days: &[String]) -> Result<()> {
         let bills = self.source_bills(table, rules, Rows::Days(days)).await?;
         let journal = self.ledger_bills(table, days, &[]).await?;
         let ids: BTreeSet<&String> = bills.keys().chain(journal.keys()).collect();
         let nothing = Amounts::new();
-        let excluded: HashSet<&String> = excluded.iter().collect();
+        let excluded: HashSet<&String> = table.excluded.iter().collect();
         let differ = |id: &&String| {
             bills.get(*id).unwrap_or(&nothing) != journal.get(*id).unwrap_or(&nothing) && !excluded.contains(id)
         };
@@ -182,7 +171,7 @@ impl Reconciliation {
         let waits =
             self.worker.source.query(waits, &[&table.reference_type, &equal]).await.doing("looking at the queue")?;
         let waits: BTreeSet<String> = waits.iter().map(|row| row.get(0)).collect();
-        let not_current = self.ledger_scan(table).not_current().await?;
+        let (_, not_current) = self.not_current(&[&table.reference_type]).await?;
         self.worker.ledger.rollback().await.doing("ending the look")?;
         let nothing = Amounts::new();
         for id in equal.iter().filter(|id| !waits.contains(*id) && !not_current.contains(id)) {
