@@ -93,22 +93,27 @@ async fn main() {
     println!("  memory: {memory} MB at most before, {} MB after", peak_megabytes());
 
     for full in [false, true] {
-        let alone = writing(&config).await.expect("writes");
-        let passes = async {
-            loop {
-                pass(&options, full, bills).await;
-            }
-        };
-        let meanwhile =
-            tokio::select! { took = writing(&config) => took.expect("writes"), () = passes => unreachable!() };
+        let (mut alone, mut meanwhile) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            consumer::drain(options.clone(), Duration::from_secs(3_600)).await.expect("drains");
+            alone.extend(writing(&config).await.expect("writes"));
+            let passes = async {
+                loop {
+                    pass(&options, full, bills).await;
+                }
+            };
+            let times = tokio::select! { times = writing(&config) => times, () = passes => unreachable!() };
+            meanwhile.extend(times.expect("writes"));
+        }
         println!(
-            "an application's INSERT, fifty a second, alone and while {} passes run one after the other:",
+            "an application's INSERT, fifty a second, alone and while {} passes run one after the other, {ROUNDS} rounds of each by turns:",
             if full { "full" } else { "digest" }
         );
+        let mean = |times: &[Duration]| times.iter().sum::<Duration>() / times.len() as u32;
         for (what, alone, meanwhile) in [
-            ("median", alone.0, meanwhile.0),
-            ("mean", alone.1, meanwhile.1),
-            ("nine of ten within", alone.2, meanwhile.2),
+            ("median", median(&alone), median(&meanwhile)),
+            ("mean", mean(&alone), mean(&meanwhile)),
+            ("nine of ten within", nine_of_ten(&alone), nine_of_ten(&meanwhile)),
         ] {
             let (alone, meanwhile) = (alone.as_secs_f64(), meanwhile.as_secs_f64());
             println!("  {what}: {:.0} us, {:.0} us, ratio {:.2}", alone * 1e6, meanwhile * 1e6, meanwhile / alone);
@@ -126,9 +131,9 @@ async fn pass(databases: &Databases, full: bool, bills: i64) -> Duration {
     took
 }
 
-/// The times of INSERTs with their commits over some thirty seconds: median, mean, and within what nine of ten are done. An application has
-/// a process of its own, and does not wait for what this one computes: it is a thread here.
-fn writing(config: &Address) -> JoinHandle<(Duration, Duration, Duration)> {
+/// The times of INSERTs with their commits over some thirty seconds. An application has a process of its own, and does not wait for what
+/// this one computes: it is a thread here.
+fn writing(config: &Address) -> JoinHandle<Vec<Duration>> {
     let config = config.clone();
     tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -142,8 +147,7 @@ fn writing(config: &Address) -> JoinHandle<(Duration, Duration, Duration)> {
                 rounds.push(began.elapsed());
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            rounds.sort_unstable();
-            (median(&rounds), rounds.iter().sum::<Duration>() / INSERTS as u32, rounds[INSERTS * 9 / 10])
+            rounds
         })
     })
 }
@@ -155,9 +159,17 @@ async fn timed(client: &Client, sql: &str) -> Duration {
 }
 
 fn median(rounds: &[Duration]) -> Duration {
+    sorted(rounds)[rounds.len() / 2]
+}
+
+fn nine_of_ten(rounds: &[Duration]) -> Duration {
+    sorted(rounds)[rounds.len() * 9 / 10]
+}
+
+fn sorted(rounds: &[Duration]) -> Vec<Duration> {
     let mut sorted = rounds.to_vec();
     sorted.sort_unstable();
-    sorted[sorted.len() / 2]
+    sorted
 }
 
 /// The most memory that this process has had so far, as Linux tells it.
