@@ -6,7 +6,7 @@ use super::bills::{Bucket, Sums};
 use super::clinic::{ClinicRule, of_bill};
 use super::findings::{Finding, Kind};
 use super::totals::cell;
-use super::{Reconciliation, Table, WARNINGS_MAX};
+use super::{BEAT_INTERVAL, Reconciliation, Table, WARNINGS_MAX};
 use crate::database::Parameters;
 use crate::error::{Doing, Result};
 use crate::ledger::Scope;
@@ -29,7 +29,7 @@ impl Reconciliation {
         let Scope { book, source, reference_type } = self.scope(table);
         let rules = self.versions(table)?;
         let parameters: Parameters<'_> = &[&book, &source, &reference_type, &(buckets - 1), &rules];
-        let rows = self.scans.query(sql::LEDGER_SUMS, parameters).await.doing("adding up the bills of the ledger")?;
+        let rows = self.scan(sql::LEDGER_SUMS, parameters).await?.doing("adding up the bills of the ledger")?;
         let sum = |row: &Row, column: &str| row.get::<_, &str>(column).parse().unwrap_or_default();
         let mut sums = vec![Bucket::default(); buckets as usize];
         for row in &rows {
@@ -53,7 +53,7 @@ impl Reconciliation {
         let types: Vec<&str> = tables.iter().map(|table| table.reference_type.as_str()).collect();
         let (of, ids) = self.not_current(&types).await?;
         let parameters: Parameters<'_> = &[&self.worker.book, &self.worker.source_name, &types, &of, &ids];
-        let rows = self.over_all_lines(sql::LEDGER_TOTALS, parameters).await.doing("totalling the journal")?;
+        let rows = self.scan_lines(sql::LEDGER_TOTALS, parameters).await?.doing("totalling the journal")?;
         for table in tables {
             let is_of = |reference_type: &str| reference_type == table.reference_type;
             table.excluded = of.iter().zip(&ids).filter(|(of, _)| is_of(of)).map(|(_, id)| id.clone()).collect();
@@ -69,7 +69,7 @@ impl Reconciliation {
         let ClinicRule { first_days, days, today } = rule;
         let most = WARNINGS_MAX as i64;
         let parameters: Parameters<'_> = &[book, source_name, &types, first_days, days, today, &most];
-        let rows = self.over_all_lines(sql::OVERDUE_RECEIVABLES, parameters).await;
+        let rows = self.scan_lines(sql::OVERDUE_RECEIVABLES, parameters).await?.doing("looking for what is owed")?;
         let finding = |row: &Row| {
             let (of, id, owed): (String, String, String) = (row.get(0), row.get(1), row.get(4));
             let why = format!("is owed since {}, which is longer than the clinic allows", row.get::<_, &str>(3));
@@ -79,7 +79,7 @@ impl Reconciliation {
                 ..of_bill(Kind::ReceivableOverdue, &of, &id, row.get(3), &why)
             }
         };
-        Ok(rows.doing("looking for what is owed")?.iter().map(finding).collect())
+        Ok(rows.iter().map(finding).collect())
     }
 
     /// Bills of a table whose tax is not that of the rate.
@@ -94,11 +94,28 @@ impl Reconciliation {
 
     /// Asks about all lines of the journal and their entries, side by side in the order of ids, in which they are stored: of neither anything
     /// is kept in memory, however many they are.
-    async fn over_all_lines(&self, sql: &str, parameters: Parameters<'_>) -> Result<Vec<Row>, tokio_postgres::Error> {
-        self.scans.begin().await?;
-        self.scans.batch_execute("SET LOCAL enable_hashjoin = off").await?;
-        let rows = self.scans.query(sql, parameters).await;
-        self.scans.rollback().await?; // it has only read
+    async fn scan_lines(&self, sql: &str, parameters: Parameters<'_>) -> Result<Scanned> {
+        let setting = async {
+            self.scans.begin().await?;
+            self.scans.batch_execute("SET LOCAL enable_hashjoin = off").await
+        };
+        setting.await.doing("setting up the session")?;
+        let rows = self.scan(sql, parameters).await;
+        self.scans.rollback().await.doing("ending to read")?;
         rows
     }
+
+    /// Asks what may take long, and says meanwhile that the run is alive.
+    async fn scan(&self, sql: &str, parameters: Parameters<'_>) -> Result<Scanned> {
+        let mut scanning = std::pin::pin!(self.scans.query(sql, parameters));
+        loop {
+            match tokio::time::timeout(BEAT_INTERVAL, &mut scanning).await {
+                Ok(rows) => return Ok(rows),
+                Err(_) => self.say_alive().await?,
+            }
+        }
+    }
 }
+
+/// Rows, or what the ledger said instead.
+type Scanned = Result<Vec<Row>, tokio_postgres::Error>;

@@ -107,6 +107,8 @@ pub(crate) struct Reconciliation {
     beaten: Instant,
     /// The stream of changes was waited for in vain.
     stream_is_behind: bool,
+    /// Why the journal could not be totalled.
+    not_totalled: Option<String>,
     findings: Vec<Finding>,
     repairs: i64,
 }
@@ -149,6 +151,7 @@ async fn run(databases: &Databases, options: Options, is_scheduled: bool) -> Res
         started_at: row.get(1),
         beaten: Instant::now(),
         stream_is_behind: false,
+        not_totalled: None,
         findings: Vec::new(),
         repairs: 0,
     };
@@ -169,19 +172,18 @@ impl Reconciliation {
             return Err(Error::Usage(format!("no table is attached as {reference_type}: `daybook status` lists them")));
         }
         let mut tables: Vec<Table> = rows.iter().map(Table::of_row).collect();
-        if self.options.full {
-            self.total_the_journal(&mut tables).await?;
+        if self.options.full
+            && let Err(error) = self.total_the_journal(&mut tables).await
+        {
+            self.not_totalled = Some(self.go_on_after(error).await?.to_string());
         }
         for table in &mut tables {
             if table.not_proven.is_some() {
                 continue;
             }
             let Err(error) = self.look_at_table(table).await else { continue };
-            if error.ends_all_work() || matches!(error, Error::Usage(_)) {
-                return Err(error);
-            }
-            // One table that is locked or cannot be read keeps no other from its proof; where a connection is gone, this fails.
-            self.worker.rollback().await?;
+            // One table that is locked or cannot be read keeps no other from its proof.
+            let error = self.go_on_after(error).await?;
             self.worker.forget(&table.reference_type);
             table.not_proven = Some(error.to_string());
             table.has_unasked_rows = true;
@@ -189,10 +191,7 @@ impl Reconciliation {
         if self.options.full
             && let Err(error) = self.look_for_warnings(&mut tables).await
         {
-            if error.ends_all_work() {
-                return Err(error);
-            }
-            self.worker.rollback().await?;
+            let error = self.go_on_after(error).await?;
             for table in &mut tables {
                 table.not_proven.get_or_insert_with(|| format!("the clinic's rules cannot be asked: {error}"));
             }
@@ -205,6 +204,15 @@ impl Reconciliation {
             self.look_at_journal().await?;
         }
         Ok(tables)
+    }
+
+    /// Returns the error that keeps something from its proof, unless it ends the run. Where a connection is gone, this fails.
+    async fn go_on_after(&mut self, error: Error) -> Result<Error> {
+        if error.ends_all_work() || matches!(error, Error::Usage(_)) {
+            return Err(error);
+        }
+        self.worker.rollback().await?;
+        Ok(error)
     }
 
     /// Bills of which the ledger has entries, and which no table is attached as: nobody can say whether they are right.
@@ -265,15 +273,16 @@ impl Reconciliation {
         let asked = self.rules_about_rows(table).await?;
         let (plain, versions) = (self.plain_rules(table), self.versions(table)?);
         let ledger = self.look_at_bills(table, &asked).await?;
-        match &plain {
-            Ok(rules) => {
+        match (&plain, &self.not_totalled) {
+            (_, Some(why)) => table.not_proven = Some(format!("the journal cannot be totalled: {why}")),
+            (Err(why), None) => table.not_proven = Some(format!("its rule cannot be written as plain SQL: {why}")),
+            (Ok(rules), None) => {
                 let totals = self.source_totals(table, rules).await;
                 match self.versions(table)? == versions {
                     true => self.compare_totals(table, rules, totals).await?,
                     false => table.not_proven = Some("its rule was replaced while it was looked at: look again".into()),
                 }
             }
-            Err(why) => table.not_proven = Some(format!("its rule cannot be written as plain SQL: {why}")),
         }
         Ok(ledger)
     }
@@ -365,8 +374,13 @@ impl Reconciliation {
     async fn beat(&mut self) -> Result<()> {
         if self.beaten.elapsed() >= BEAT_INTERVAL {
             self.beaten = Instant::now();
-            self.worker.source.execute(sql::BEAT, &[&self.run]).await.doing("giving a sign of life")?;
+            self.say_alive().await?;
         }
+        Ok(())
+    }
+
+    async fn say_alive(&self) -> Result<()> {
+        self.worker.source.execute(sql::BEAT, &[&self.run]).await.doing("giving a sign of life")?;
         Ok(())
     }
 

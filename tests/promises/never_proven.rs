@@ -1,5 +1,6 @@
 //! When reconciliation must not say that the ledger is proven, and what must not keep it from saying anything.
 
+use daybook::reconcile::Report;
 use daybook::reconcile::findings::Kind;
 
 use crate::harness::{CLINIC, Clinic, Cluster};
@@ -85,6 +86,27 @@ async fn a_row_that_cannot_be_read_and_a_locked_table_keep_nothing_else_from_its
     vendor.batch_execute("ROLLBACK").await.expect("ends");
     let unended = "SELECT count(*) FROM daybook.reconciliation_runs WHERE outcome IS NULL";
     assert_eq!(clinic.text(unended).await, "0");
+}
+
+#[tokio::test]
+async fn a_journal_that_cannot_be_totalled_keeps_no_bill_from_being_looked_at() {
+    let cluster = Cluster::start();
+    let clinic = Clinic::with_both_on(&cluster).await;
+    clinic.write(BILLS).await;
+    clinic.drain().await;
+    let bills = |report: &Report| report.tables.iter().map(|table| table.bills).sum::<i64>();
+    let before = clinic.reconcile(true).await;
+    assert_eq!(before.outcome, "proven", "{}", before.to_text());
+    let other = cluster.admin(&clinic.database).await;
+    other.batch_execute("BEGIN; LOCK TABLE ledger.journal_lines").await.expect("locks");
+    let report = clinic.reconcile(true).await;
+    let told = report.to_text();
+    assert_eq!((report.outcome, report.proven_until), ("incomplete", None), "{told}");
+    assert!(told.contains("LAB is not proven: the journal cannot be totalled: "), "{told}");
+    assert_eq!(bills(&report), bills(&before), "each row was looked at: {told}");
+    other.batch_execute("ROLLBACK").await.expect("ends");
+    let after = clinic.reconcile(true).await;
+    assert_eq!(after.outcome, "proven", "{}", after.to_text());
 }
 
 #[tokio::test]
