@@ -98,7 +98,7 @@ pub(crate) struct Reconciliation {
     settings: Settings,
     /// Decimals of the book's currency.
     minor_unit: u32,
-    /// What a full run asks besides.
+    /// What a full run asks besides; empty in others.
     clinic: ClinicRules,
     /// How plain SQL compares texts of the source.
     texts: Texts,
@@ -137,7 +137,6 @@ async fn run(databases: &Databases, options: Options, is_scheduled: bool) -> Res
     let Some(row) = worker.source.query_opt(sql::BEGIN_RUN, begin).await.doing("beginning to reconcile")? else {
         return Ok(None);
     };
-    let clinic = clinic::rules(&worker.source, &book.time_zone).await?;
     let mut run = Reconciliation {
         databases: databases.clone(),
         options,
@@ -145,7 +144,7 @@ async fn run(databases: &Databases, options: Options, is_scheduled: bool) -> Res
         scans,
         settings,
         minor_unit: book.minor_unit,
-        clinic,
+        clinic: ClinicRules::default(),
         texts: Texts::of_database(texts.get("encoding"), texts.get("unicode_collation")),
         run: row.get(0),
         started_at: row.get(1),
@@ -172,6 +171,10 @@ impl Reconciliation {
             return Err(Error::Usage(format!("no table is attached as {reference_type}: `daybook status` lists them")));
         }
         let mut tables: Vec<Table> = rows.iter().map(Table::of_row).collect();
+        if self.options.full {
+            let zone = ledger::lock_book(&self.worker.ledger, &self.worker.book).await?.time_zone;
+            self.clinic = clinic::rules(&self.worker.source, &zone).await?;
+        }
         if self.options.full
             && let Err(error) = self.total_the_journal(&mut tables).await
         {
