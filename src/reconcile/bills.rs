@@ -8,6 +8,7 @@ use super::clinic::{RowRule, warning};
 use super::ledger_scan::LedgerSums;
 use super::reading::{Opened, Place, Reading, RowRead, Rows};
 use super::{Reconciliation, Table, WARNINGS_MAX};
+use crate::background;
 use crate::database::Parameters;
 use crate::error::{Doing, Error, NextStep, Result};
 use crate::ledger::{self, Book, Known, Scope};
@@ -173,13 +174,13 @@ impl Reconciliation {
                 None => return Err(Error::Unexpected(format!("{} was not prepared", table.reference_type))),
             };
             let (site, minor_unit) = (self.worker.source_name.clone(), book.minor_unit);
-            // Beside whatever else this process does, and before the next are read: see SCANS.
-            let judging = tokio::task::spawn_blocking(move || {
+            // Before the next are read: see SCANS. No transaction is open meanwhile.
+            let judging = background::compute(move || {
                 let rows = rows.iter().flat_map(Rows::iter);
                 add_up(rows, &rules, Circumstances { minor_unit, site: &site, go_live }, mask, &mut sums);
                 sums
             });
-            sums = judging.await.map_err(|error| Error::Unexpected(format!("judging rows: {error}")))?;
+            sums = self.alive_until(judging).await??;
             self.beat().await?;
             if end.is_none() {
                 break;

@@ -6,7 +6,7 @@ use super::bills::{Bucket, Sums};
 use super::clinic::{ClinicRule, of_bill};
 use super::findings::{Finding, Kind};
 use super::totals::cell;
-use super::{BEAT_INTERVAL, Reconciliation, Table, WARNINGS_MAX};
+use super::{Reconciliation, Table, WARNINGS_MAX};
 use crate::database::Parameters;
 use crate::error::{Doing, Result};
 use crate::ledger::Scope;
@@ -29,7 +29,10 @@ impl Reconciliation {
         let Scope { book, source, reference_type } = self.scope(table);
         let rules = self.versions(table)?;
         let parameters: Parameters<'_> = &[&book, &source, &reference_type, &(buckets - 1), &rules];
-        let rows = self.scan(sql::LEDGER_SUMS, parameters).await?.doing("adding up the bills of the ledger")?;
+        let rows = self
+            .alive_until(self.scans.query(sql::LEDGER_SUMS, parameters))
+            .await?
+            .doing("adding up the bills of the ledger")?;
         let sum = |row: &Row, column: &str| row.get::<_, &str>(column).parse().unwrap_or_default();
         let mut sums = vec![Bucket::default(); buckets as usize];
         for row in &rows {
@@ -100,20 +103,9 @@ impl Reconciliation {
             self.scans.batch_execute("SET LOCAL enable_hashjoin = off").await
         };
         setting.await.doing("setting up the session")?;
-        let rows = self.scan(sql, parameters).await;
+        let rows = self.alive_until(self.scans.query(sql, parameters)).await;
         self.scans.rollback().await.doing("ending to read")?;
         rows
-    }
-
-    /// Asks what may take long, and says meanwhile that the run is alive.
-    async fn scan(&self, sql: &str, parameters: Parameters<'_>) -> Result<Scanned> {
-        let mut scanning = std::pin::pin!(self.scans.query(sql, parameters));
-        loop {
-            match tokio::time::timeout(BEAT_INTERVAL, &mut scanning).await {
-                Ok(rows) => return Ok(rows),
-                Err(_) => self.say_alive().await?,
-            }
-        }
     }
 }
 

@@ -382,6 +382,17 @@ impl Reconciliation {
         Ok(())
     }
 
+    /// Awaits what may take long, and says meanwhile that the run is alive.
+    async fn alive_until<T>(&self, ends: impl Future<Output = T>) -> Result<T> {
+        let mut ends = std::pin::pin!(ends);
+        loop {
+            match tokio::time::timeout(BEAT_INTERVAL, &mut ends).await {
+                Ok(ended) => return Ok(ended),
+                Err(_) => self.say_alive().await?,
+            }
+        }
+    }
+
     async fn say_alive(&self) -> Result<()> {
         self.worker.source.execute(sql::BEAT, &[&self.run]).await.doing("giving a sign of life")?;
         Ok(())
