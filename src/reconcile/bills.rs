@@ -26,12 +26,15 @@ const BUCKETS_MAX: i64 = 65_536;
 /// So many rows are opened at most; where more buckets differ, each row is looked at instead, in bounded memory.
 const OPENED_ROWS_MAX: i64 = 200_000;
 
-/// Rows that go through the posting function at a time. Fewer would be read and judged by turns so short that the system takes both
+/// Rows that go through the posting function at a time, at most. Fewer would be read and judged by turns so short that the system takes both
 /// processors for busy, and lets the application wait for one of them.
-const ROWS: i64 = 50_000;
+const ROWS_MAX: i64 = 50_000;
 
-/// Where one of those cannot be read, so many are looked at one by one.
-const ROWS_OF_UNREADABLE: i64 = 10_000;
+/// Of wide rows fewer, so that about so many bytes are sent at a time: the server keeps them in its memory until the last one is read.
+const ROWS_BYTES: usize = 8 << 20;
+
+/// So many while nobody knows how wide they are, or where one of them cannot be read.
+const ROWS_FIRST: i64 = 10_000;
 
 /// Bills whose status is read at a time.
 const PAGE: i64 = 10_000;
@@ -161,9 +164,10 @@ impl Reconciliation {
         table.how = "every row";
         let mask = buckets_of(table) - 1;
         let mut sums = vec![Bucket::default(); mask as usize + 1];
-        let mut after: Place = None;
+        let (mut after, mut at_a_time): (Place, i64) = (None, ROWS_FIRST);
         loop {
-            let RowsRead { rows, unread, end } = self.next_rows(table, after.take(), asked, None).await?;
+            let RowsRead { rows, unread, end } = self.next_rows(table, after.take(), at_a_time, asked, None).await?;
+            at_a_time = fitting(rows.as_ref().map(Rows::size), at_a_time);
             table.has_unasked_rows |= rows.as_ref().is_none_or(|rows| rows.asked < asked.len());
             self.look_at(table, unread).await?;
             if let Some(rows) = &rows {
@@ -204,10 +208,11 @@ impl Reconciliation {
 
     /// Takes the rows of some buckets through the posting function once more, and looks at those bills that amount to something else.
     async fn judge_buckets(&mut self, table: &mut Table, book: &Book, mask: i64, buckets: &[i64]) -> Result<()> {
-        let mut after: Place = None;
+        let (mut after, mut at_a_time): (Place, i64) = (None, ROWS_FIRST);
         loop {
             let RowsRead { rows, unread, end } =
-                self.next_rows(table, after.take(), &[], Some(Opened { mask, buckets })).await?;
+                self.next_rows(table, after.take(), at_a_time, &[], Some(Opened { mask, buckets })).await?;
+            at_a_time = fitting(rows.as_ref().map(Rows::size), at_a_time);
             self.look_at(table, unread).await?;
             let mut rows = rows.iter().flat_map(Rows::iter);
             loop {
@@ -236,11 +241,13 @@ impl Reconciliation {
         &self,
         table: &Table,
         after: Place,
+        at_a_time: i64,
         asked: &[RowRule],
         opened: Option<Opened<'_>>,
     ) -> Result<RowsRead> {
         let (reading, source) = (self.reading(table)?, &self.worker.source);
-        for (asked, rows) in [(asked, ROWS), (&[], ROWS_OF_UNREADABLE)] {
+        let few = at_a_time.min(ROWS_FIRST);
+        for (asked, rows) in [(asked, at_a_time), (&[], few)] {
             match reading.rows(source, after.clone(), rows, asked, opened).await {
                 Ok((rows, end)) => return Ok(RowsRead { rows: Some(rows), unread: Vec::new(), end }),
                 Err(error) if error.next_step() == NextStep::Park => {
@@ -249,7 +256,7 @@ impl Reconciliation {
                 Err(error) => return Err(error),
             }
         }
-        let (unread, end) = reading.keys(source, after, ROWS_OF_UNREADABLE).await?;
+        let (unread, end) = reading.keys(source, after, few).await?;
         Ok(RowsRead { rows: None, unread, end })
     }
 
@@ -366,6 +373,14 @@ struct RowsRead {
     end: Place,
 }
 
+/// How many rows to read next, after those that came last: their number and bytes.
+fn fitting(last: Option<(usize, usize)>, at_a_time: i64) -> i64 {
+    match last {
+        Some((count @ 1.., bytes @ 1..)) => ((ROWS_BYTES * count / bytes) as i64).clamp(1, ROWS_MAX),
+        _ => at_a_time,
+    }
+}
+
 fn buckets_of(table: &Table) -> i64 {
     let buckets = (table.rows / BUCKET_ROWS).clamp(BUCKETS_MIN, BUCKETS_MAX);
     (buckets as u64).next_power_of_two() as i64
@@ -425,4 +440,20 @@ fn amounts_to(rules: &RuleSet, circumstances: Circumstances<'_>, row: &RowRead) 
         Wanted::Nothing => AmountsTo { fingerprint: None, is_out_of_scope: false },
         Wanted::OutOfScope => AmountsTo { fingerprint: None, is_out_of_scope: true },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_wide_rows_fewer_are_read_at_a_time() {
+        let narrow = fitting(Some((10_000, 1_000_000)), ROWS_FIRST);
+        assert_eq!(narrow, ROWS_MAX, "a hundred bytes a row");
+        let wide = fitting(Some((10_000, 100_000_000)), ROWS_FIRST);
+        assert!((500..1_000).contains(&wide), "ten thousand bytes a row: {wide} rows");
+        assert_eq!(fitting(Some((1, usize::MAX >> 24)), ROWS_FIRST), 1, "one row at least, however wide");
+        assert_eq!(fitting(Some((0, 30)), 777), 777, "nobody knows");
+        assert_eq!(fitting(None, 777), 777, "they could not be read");
+    }
 }

@@ -52,6 +52,11 @@ impl Rows {
         self.ids().zip(days).filter_map(|(id, day)| Some((id?, day?)))
     }
 
+    /// Their number, and the bytes that they came in.
+    pub fn size(&self) -> (usize, usize) {
+        (self.ids().len(), self.arrays.raw_size_bytes())
+    }
+
     fn ids(&self) -> std::vec::IntoIter<Option<&str>> {
         self.array(0)
     }
