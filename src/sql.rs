@@ -89,6 +89,7 @@ pub mod reconcile {
         TABLES = "tables.sql",
         TEXTS = "texts.sql",
         QUEUE_OF_TABLE = "queue_of_table.sql",
+        WAITING_BILLS = "waiting_bills.sql",
         BEGIN_RUN = "begin_run.sql",
         BEAT = "beat.sql",
         END_RUN = "end_run.sql",

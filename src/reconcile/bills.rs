@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::buckets::{Bucket, Sums, amounts_to, buckets_for};
 use super::clinic::{RowRule, warning};
 use super::ledger_scan::LedgerSums;
 use super::reading::{Opened, Place, Reading, RowRead, Rows};
@@ -11,17 +12,11 @@ use super::{Reconciliation, Table, WARNINGS_MAX};
 use crate::background;
 use crate::database::Parameters;
 use crate::error::{Doing, Error, NextStep, Result};
-use crate::ledger::{self, Book, Known, Scope};
+use crate::ledger::{self, Known, Scope};
 use crate::posting::desired::{Circumstances, Wanted, desired};
-use crate::posting::fingerprint::fingerprint;
 use crate::posting::rule::RuleSet;
 use crate::sql::reconcile as sql;
 use crate::synchronise::Prepared;
-
-/// About so many rows a bucket.
-const BUCKET_ROWS: i64 = 64;
-const BUCKETS_MIN: i64 = 64;
-const BUCKETS_MAX: i64 = 65_536;
 
 /// So many rows are opened at most; where more buckets differ, each row is looked at instead, in bounded memory.
 const OPENED_ROWS_MAX: i64 = 200_000;
@@ -38,19 +33,6 @@ const ROWS_FIRST: i64 = 10_000;
 
 /// Bills whose status is read at a time.
 const PAGE: i64 = 10_000;
-
-/// What a bucket holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Bucket {
-    pub rows: i64,
-    /// Sum of the digests of rows.
-    pub digests: i128,
-    /// Sum of what the rows amount to: of their fingerprints, each mixed with the row's digest, so that none can change places.
-    pub amounts: i128,
-}
-
-/// One for each bucket.
-pub(super) type Sums = Vec<Bucket>;
 
 /// What comparing a table's rows with its bills in the ledger came to.
 struct Compared {
@@ -82,18 +64,14 @@ impl Reconciliation {
 
     /// Compares digests by buckets, and looks at what differs, unless that is too much.
     async fn compare_digests(&mut self, table: &mut Table) -> Result<Compared> {
-        let buckets = buckets_of(table);
-        let source = self.source_sums(table, buckets).await?;
-        let ledger = self.ledger_sums(table, buckets).await?;
-        table.bills = source.iter().map(|bucket| bucket.rows).sum();
-        let mut differing: Vec<i64> = Vec::new();
-        let mut rows = 0;
-        for (bucket, (ours, theirs)) in (0..).zip(source.iter().zip(&ledger.buckets)) {
-            if (ours.rows, ours.digests) != (theirs.rows, theirs.digests) {
-                differing.push(bucket);
-                rows += ours.rows.max(theirs.rows);
-            }
+        let buckets = buckets_for(table);
+        let mut source = self.source_sums(table, buckets).await?;
+        let mut ledger = self.ledger_sums(table, buckets).await?;
+        table.bills = source.rows();
+        if !source.differing(&ledger.sums, Bucket::has_rows_of).0.is_empty() {
+            self.leave_out_waiting(table, &mut source, &mut ledger.sums).await?;
         }
+        let (differing, rows) = source.differing(&ledger.sums, Bucket::has_rows_of);
         self.beat().await?;
         let is_complete = rows <= OPENED_ROWS_MAX;
         if is_complete && !differing.is_empty() {
@@ -112,12 +90,12 @@ impl Reconciliation {
 
     async fn source_sums(&self, table: &Table, buckets: i64) -> Result<Sums> {
         let reading = self.reading(table)?;
-        let mut sums = vec![Bucket::default(); buckets as usize];
+        let mut sums = Sums::of(buckets);
         let mut after: Place = None;
         loop {
             let (stretch, end) = reading.bucket_sums(&self.worker.source, after, buckets).await?;
             for (bucket, rows, digests) in stretch {
-                let sum = &mut sums[bucket as usize];
+                let sum = sums.bucket(bucket);
                 sum.rows += rows;
                 sum.digests += digests;
             }
@@ -160,10 +138,9 @@ impl Reconciliation {
     /// beside what the ledger was last told; where that differs, looks at the bills. It is complete where the digests of all rows add up to
     /// those of all bills, so that there is no bill without its row either.
     async fn judge_every_row(&mut self, table: &mut Table, asked: &[RowRule]) -> Result<Compared> {
-        let book = ledger::lock_book(&self.worker.ledger, &self.worker.book).await?;
         table.how = "every row";
-        let mask = buckets_of(table) - 1;
-        let mut sums = vec![Bucket::default(); mask as usize + 1];
+        let buckets = buckets_for(table);
+        let mut sums = Sums::of(buckets);
         let (mut after, mut at_a_time): (Place, i64) = (None, ROWS_FIRST);
         loop {
             let RowsRead { rows, unread, end } = self.next_rows(table, after.take(), at_a_time, asked, None).await?;
@@ -177,11 +154,11 @@ impl Reconciliation {
                 Some(Prepared { table, rules, .. }) => (rules.clone(), table.go_live()),
                 None => return Err(Error::Unexpected(format!("{} was not prepared", table.reference_type))),
             };
-            let (site, minor_unit) = (self.worker.source_name.clone(), book.minor_unit);
+            let (site, minor_unit) = (self.worker.source_name.clone(), self.minor_unit);
             // Before the next are read: see SCANS. No transaction is open meanwhile.
             let judging = background::compute(move || {
                 let rows = rows.iter().flat_map(Rows::iter);
-                add_up(rows, &rules, Circumstances { minor_unit, site: &site, go_live }, mask, &mut sums);
+                sums.add_up(rows, &rules, Circumstances { minor_unit, site: &site, go_live });
                 sums
             });
             sums = self.alive_until(judging).await??;
@@ -191,23 +168,20 @@ impl Reconciliation {
             }
             after = end;
         }
-        table.bills = sums.iter().map(|bucket| bucket.rows).sum();
-        let ledger = self.ledger_sums(table, mask + 1).await?;
-        let pairs = (0..).zip(sums.iter().zip(&ledger.buckets));
-        let differing: Vec<i64> =
-            pairs.filter(|(_, (ours, theirs))| ours != theirs).map(|(bucket, _)| bucket).collect();
-        if !differing.is_empty() {
-            self.judge_buckets(table, &book, mask, &differing).await?;
+        table.bills = sums.rows();
+        let mut ledger = self.ledger_sums(table, buckets).await?;
+        if sums != ledger.sums {
+            self.leave_out_waiting(table, &mut sums, &mut ledger.sums).await?;
         }
-        let of_all = |sums: &Sums| {
-            sums.iter().fold((0, 0), |(rows, digests), bucket| (rows + bucket.rows, digests + bucket.digests))
-        };
-        let is_complete = of_all(&sums) == of_all(&ledger.buckets);
-        Ok(Compared { is_complete, ledger })
+        let (differing, _) = sums.differing(&ledger.sums, Bucket::eq);
+        if !differing.is_empty() {
+            self.judge_buckets(table, buckets - 1, &differing).await?;
+        }
+        Ok(Compared { is_complete: sums.have_rows_of(&ledger.sums), ledger })
     }
 
     /// Takes the rows of some buckets through the posting function once more, and looks at those bills that amount to something else.
-    async fn judge_buckets(&mut self, table: &mut Table, book: &Book, mask: i64, buckets: &[i64]) -> Result<()> {
+    async fn judge_buckets(&mut self, table: &mut Table, mask: i64, buckets: &[i64]) -> Result<()> {
         let (mut after, mut at_a_time): (Place, i64) = (None, ROWS_FIRST);
         loop {
             let RowsRead { rows, unread, end } =
@@ -220,7 +194,7 @@ impl Reconciliation {
                 if some.is_empty() {
                     break;
                 }
-                let candidates = self.judge_rows(table, &self.reading(table)?, book, some).await?;
+                let candidates = self.judge_rows(table, &self.reading(table)?, some).await?;
                 self.look_at(table, candidates).await?;
             }
             self.beat().await?;
@@ -231,8 +205,8 @@ impl Reconciliation {
         }
     }
 
-    fn circumstances(&self, reading: &Reading<'_>, book: &Book) -> Circumstances<'_> {
-        Circumstances { minor_unit: book.minor_unit, site: &self.worker.source_name, go_live: reading.table.go_live() }
+    pub(super) fn circumstances(&self, reading: &Reading<'_>) -> Circumstances<'_> {
+        Circumstances { minor_unit: self.minor_unit, site: &self.worker.source_name, go_live: reading.table.go_live() }
     }
 
     /// The next rows, asked what the clinic's rules ask. Where a value of one cannot be read, such as a date that no time zone can move, they
@@ -261,24 +235,10 @@ impl Reconciliation {
     }
 
     /// Those of the rows whose bill is not known to amount to what the posting function says.
-    async fn judge_rows(
-        &self,
-        table: &Table,
-        reading: &Reading<'_>,
-        book: &Book,
-        rows: Vec<RowRead>,
-    ) -> Result<Vec<String>> {
+    async fn judge_rows(&self, table: &Table, reading: &Reading<'_>, rows: Vec<RowRead>) -> Result<Vec<String>> {
         let ids: Vec<&str> = rows.iter().map(|row| row.reference_id.as_str()).collect();
-        let Scope { book: name, source, reference_type } = self.scope(table);
-        let parameters: Parameters<'_> = &[&name, &source, &reference_type, &ids];
-        let judged =
-            self.worker.ledger.query(sql::JUDGED_BILLS, parameters).await.doing("reading the status of bills")?;
-        let mut is_known: Vec<Option<Judged>> = vec![None; rows.len()];
-        for row in &judged {
-            let judged = Judged { is_current: row.get(1), row_digest: row.get(2), fingerprint: row.get(3) };
-            is_known[row.get::<_, i64>(0) as usize - 1] = Some(judged);
-        }
-        let circumstances = self.circumstances(reading, book);
+        let is_known = self.judged(table, &ids).await?;
+        let circumstances = self.circumstances(reading);
         let agrees = |row: &RowRead, known: Option<Judged>| {
             let Some(wanted) = amounts_to(reading.rules, circumstances, row) else { return false };
             match known {
@@ -296,6 +256,20 @@ impl Reconciliation {
         };
         let candidates = rows.iter().zip(is_known).filter(|(row, known)| !agrees(row, *known) && is_meant(row));
         Ok(candidates.map(|(row, _)| row.reference_id.clone()).collect())
+    }
+
+    /// What the ledger last judged bills from; `None` where it does not know one.
+    pub(super) async fn judged(&self, table: &Table, ids: &[&str]) -> Result<Vec<Option<Judged>>> {
+        let Scope { book, source, reference_type } = self.scope(table);
+        let parameters: Parameters<'_> = &[&book, &source, &reference_type, &ids];
+        let rows =
+            self.worker.ledger.query(sql::JUDGED_BILLS, parameters).await.doing("reading the status of bills")?;
+        let mut judged: Vec<Option<Judged>> = vec![None; ids.len()];
+        for row in &rows {
+            let of_bill = Judged { is_current: row.get(1), row_digest: row.get(2), fingerprint: row.get(3) };
+            judged[row.get::<_, i64>(0) as usize - 1] = Some(of_bill);
+        }
+        Ok(judged)
     }
 
     fn is_of_site(&self, rules: &RuleSet, circumstances: Circumstances<'_>, row: &RowRead, site: &str) -> bool {
@@ -381,30 +355,12 @@ fn fitting(last: Option<(usize, usize)>, at_a_time: i64) -> i64 {
     }
 }
 
-fn buckets_of(table: &Table) -> i64 {
-    let buckets = (table.rows / BUCKET_ROWS).clamp(BUCKETS_MIN, BUCKETS_MAX);
-    (buckets as u64).next_power_of_two() as i64
-}
-
-/// Adds up what rows amount to. One that cannot be posted amounts to nothing, as a bill that is parked.
-fn add_up(
-    rows: impl Iterator<Item = RowRead>,
-    rules: &RuleSet,
-    circumstances: Circumstances<'_>,
-    mask: i64,
-    sums: &mut [Bucket],
-) {
-    for row in rows {
-        let wanted = amounts_to(rules, circumstances, &row);
-        let is_counted = wanted.as_ref().map_or(row.is_in_scope, |wanted| !wanted.is_out_of_scope);
-        if is_counted {
-            let bucket = &mut sums[(row.digest & mask) as usize];
-            bucket.rows += 1;
-            bucket.digests += i128::from(row.digest);
-            let fingerprint = wanted.and_then(|wanted| wanted.fingerprint);
-            bucket.amounts += fingerprint.map_or(0, |fingerprint| i128::from(fingerprint ^ row.digest));
-        }
-    }
+/// What the status of a bill says of how it was judged last.
+#[derive(Clone, Copy)]
+pub(super) struct Judged {
+    pub is_current: bool,
+    pub row_digest: Option<i64>,
+    pub fingerprint: Option<i64>,
 }
 
 /// Keeps what the rows say that is against the clinic's rules.
@@ -414,32 +370,6 @@ fn note_warnings(table: &mut Table, rows: &Rows, asked: &[RowRule]) {
         let against = rows.against(at).take(WARNINGS_MAX - kept);
         table.warnings.extend(against.map(|(id, day)| warning(rule.kind, &table.reference_type, id, day)));
     }
-}
-
-/// What the status of a bill says of how it was judged last.
-#[derive(Clone, Copy)]
-struct Judged {
-    is_current: bool,
-    row_digest: Option<i64>,
-    fingerprint: Option<i64>,
-}
-
-/// What a row asks the ledger for.
-struct AmountsTo {
-    fingerprint: Option<i64>,
-    is_out_of_scope: bool,
-}
-
-/// By the posting function; `None` where the row cannot be posted.
-fn amounts_to(rules: &RuleSet, circumstances: Circumstances<'_>, row: &RowRead) -> Option<AmountsTo> {
-    let rule = rules.version_for(&row.values).ok()?;
-    Some(match desired(rule, circumstances, &row.values).ok()? {
-        Wanted::Lines(desired) => {
-            AmountsTo { fingerprint: Some(fingerprint(desired.effective_date, &desired.lines)), is_out_of_scope: false }
-        }
-        Wanted::Nothing => AmountsTo { fingerprint: None, is_out_of_scope: false },
-        Wanted::OutOfScope => AmountsTo { fingerprint: None, is_out_of_scope: true },
-    })
 }
 
 #[cfg(test)]

@@ -71,6 +71,9 @@ impl Reconciliation {
     pub(super) async fn look_for_warnings(&mut self, tables: &mut [Table]) -> Result<()> {
         let types: Vec<String> =
             tables.iter().filter(|table| table.how == "every row").map(|table| table.reference_type.clone()).collect();
+        if types.is_empty() {
+            return Ok(());
+        }
         let mut overdue = match self.clinic.get(Kind::ReceivableOverdue.as_str()) {
             Some(rule) => self.overdue_receivables(rule, &types).await?,
             None => Vec::new(),

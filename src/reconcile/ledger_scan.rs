@@ -2,7 +2,7 @@
 
 use tokio_postgres::Row;
 
-use super::bills::{Bucket, Sums};
+use super::buckets::{Bucket, Sums};
 use super::clinic::{ClinicRule, of_bill};
 use super::findings::{Finding, Kind};
 use super::totals::cell;
@@ -16,7 +16,7 @@ use crate::synchronise::Worker;
 /// A table's bills in the ledger.
 pub(super) struct LedgerSums {
     /// What they were last judged from.
-    pub buckets: Sums,
+    pub sums: Sums,
     /// Whether their status and the journal name the same live entries.
     pub status_agrees: bool,
     /// Whether some of those in order are not proven by digests.
@@ -34,14 +34,14 @@ impl Reconciliation {
             .await?
             .doing("adding up the bills of the ledger")?;
         let sum = |row: &Row, column: &str| row.get::<_, &str>(column).parse().unwrap_or_default();
-        let mut sums = vec![Bucket::default(); buckets as usize];
+        let mut sums = Sums::of(buckets);
         for row in &rows {
             let Some(bucket) = row.get::<_, Option<i64>>("bucket") else { continue }; // judged from no row
-            sums[bucket as usize] =
+            *sums.bucket(bucket) =
                 Bucket { rows: row.get("bills"), digests: sum(row, "digests"), amounts: sum(row, "amounts") };
         }
         let says = |column: &str| rows.first().is_some_and(|row| row.get(column));
-        Ok(LedgerSums { buckets: sums, status_agrees: says("agree"), has_odd_bills: says("odd") })
+        Ok(LedgerSums { sums, status_agrees: says("agree"), has_odd_bills: says("odd") })
     }
 
     /// The bills that are parked, resolved or retained: types and ids.
@@ -53,6 +53,9 @@ impl Reconciliation {
 
     /// What the journal says by site, day of the bill and account, into each table; and which bills it leaves out.
     pub(super) async fn total_the_journal(&self, tables: &mut [Table]) -> Result<()> {
+        if tables.is_empty() {
+            return Ok(());
+        }
         let types: Vec<&str> = tables.iter().map(|table| table.reference_type.as_str()).collect();
         let (of, ids) = self.not_current(&types).await?;
         let parameters: Parameters<'_> = &[&self.worker.book, &self.worker.source_name, &types, &of, &ids];

@@ -11,6 +11,7 @@
 //! It never posts: a repair is an event like any other.
 
 mod bills;
+mod buckets;
 mod capture;
 mod clinic;
 mod command;
@@ -26,6 +27,7 @@ mod status;
 mod streamed;
 mod totals;
 pub mod verdict;
+mod waiting;
 
 pub use command::{Arguments, execute};
 pub use report::{Report, Table};

@@ -23,7 +23,7 @@ pub struct Table {
     pub bills: i64,
     /// Bills that were looked at under their locks.
     pub candidates: u64,
-    /// Those of them of which an event waits.
+    /// Bills of which an event waits.
     pub pending: u64,
     /// Those that are parked or retained, and rightly so.
     pub excused: u64,

@@ -67,6 +67,35 @@ async fn what_is_queued_is_pending_and_no_finding_and_bounds_what_is_proven() {
     assert_eq!(clinic.balances("PHARMACY", &id).await, "1000 224.00, 2100 -12.00, 4100 -212.00");
 }
 
+/// Each of them would have a bucket of others opened, and the rows judged one by one.
+#[tokio::test]
+async fn bills_that_wait_are_left_out_on_both_sides_and_hide_no_fault_beside_them() {
+    for full in [false, true] {
+        let clinic = Clinic::new().await;
+        clinic.write(BILLS).await;
+        clinic.drain().await;
+        clinic
+            .write(
+                "UPDATE lab_bills SET amount = amount + 5 WHERE id <> 7; DELETE FROM lab_bills WHERE id BETWEEN 30 AND 34;
+                 INSERT INTO lab_bills (id, amount, invoice_number) SELECT g, 10, 'N' || g FROM generate_series(41, 45) AS g",
+            )
+            .await;
+        let change =
+            "ALTER TABLE lab_bills DISABLE TRIGGER USER; UPDATE lab_bills SET amount = amount + 1 WHERE id = 7;
+                      ALTER TABLE lab_bills ENABLE ALWAYS TRIGGER daybook_capture;
+                      ALTER TABLE lab_bills ENABLE ALWAYS TRIGGER daybook_capture_truncate";
+        clinic.dba.batch_execute(change).await.expect("changes past capture");
+        let report = clinic.reconcile(full).await;
+        assert_eq!(kinds(&report), [(Kind::Stale, "7".into())], "{}", report.to_text());
+        let lab = report.tables.iter().find(|table| table.reference_type == "LAB").expect("was looked at");
+        assert_eq!((lab.bills, lab.pending), (40, 44), "{}", report.to_text());
+        assert_eq!(lab.candidates, 1, "the one that differs: {}", report.to_text());
+        clinic.drain().await;
+        let report = clinic.reconcile(full).await;
+        assert_eq!((kinds(&report), report.outcome), (vec![], "proven"), "{}", report.to_text());
+    }
+}
+
 #[tokio::test]
 async fn a_finding_that_returns_after_its_repair_says_so_and_one_that_a_person_resolved_stays_so() {
     let clinic = Clinic::new().await;

@@ -1,0 +1,126 @@
+//! What rows and bills amount to, added up by buckets: by the lowest bits of the digests of rows. Values alone; where two sides have the same
+//! sums, they have the same bills.
+
+use std::ops::SubAssign;
+
+use super::Table;
+use super::reading::RowRead;
+use crate::posting::desired::{Circumstances, Wanted, desired};
+use crate::posting::fingerprint::fingerprint;
+use crate::posting::rule::RuleSet;
+
+/// About so many rows a bucket.
+const BUCKET_ROWS: i64 = 64;
+const BUCKETS_MIN: i64 = 64;
+const BUCKETS_MAX: i64 = 65_536;
+
+/// What a bucket holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Bucket {
+    pub rows: i64,
+    /// Sum of the digests of rows.
+    pub digests: i128,
+    /// Sum of what the rows amount to: of their fingerprints, each mixed with the row's digest, so that none can change places.
+    pub amounts: i128,
+}
+
+impl Bucket {
+    pub fn add(&mut self, digest: i64, fingerprint: Option<i64>) {
+        self.rows += 1;
+        self.digests += i128::from(digest);
+        self.amounts += fingerprint.map_or(0, |fingerprint| i128::from(fingerprint ^ digest));
+    }
+
+    pub fn has_rows_of(&self, other: &Bucket) -> bool {
+        (self.rows, self.digests) == (other.rows, other.digests)
+    }
+}
+
+impl SubAssign<&Bucket> for Bucket {
+    fn sub_assign(&mut self, other: &Bucket) {
+        self.rows -= other.rows;
+        self.digests -= other.digests;
+        self.amounts -= other.amounts;
+    }
+}
+
+/// One for each bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sums(Vec<Bucket>);
+
+impl Sums {
+    /// So many buckets, a power of two; all of them empty.
+    pub fn of(buckets: i64) -> Sums {
+        Sums(vec![Bucket::default(); buckets as usize])
+    }
+
+    pub fn buckets(&self) -> i64 {
+        self.0.len() as i64
+    }
+
+    pub fn bucket(&mut self, digest: i64) -> &mut Bucket {
+        let at = digest & (self.buckets() - 1);
+        &mut self.0[at as usize]
+    }
+
+    /// Adds up what rows amount to. One that cannot be posted amounts to nothing, as a bill that is parked.
+    pub fn add_up(&mut self, rows: impl Iterator<Item = RowRead>, rules: &RuleSet, circumstances: Circumstances<'_>) {
+        for row in rows {
+            let wanted = amounts_to(rules, circumstances, &row);
+            let is_counted = wanted.as_ref().map_or(row.is_in_scope, |wanted| !wanted.is_out_of_scope);
+            if is_counted {
+                self.bucket(row.digest).add(row.digest, wanted.and_then(|wanted| wanted.fingerprint));
+            }
+        }
+    }
+
+    pub fn rows(&self) -> i64 {
+        self.0.iter().map(|bucket| bucket.rows).sum()
+    }
+
+    /// Whether both have the same rows, all in all.
+    pub fn have_rows_of(&self, other: &Sums) -> bool {
+        let all = |sums: &Sums| {
+            sums.0.iter().fold((0, 0), |(rows, digests), bucket| (rows + bucket.rows, digests + bucket.digests))
+        };
+        all(self) == all(other)
+    }
+
+    /// The buckets in which both differ, and how many rows they hold.
+    pub fn differing(&self, other: &Sums, same: impl Fn(&Bucket, &Bucket) -> bool) -> (Vec<i64>, i64) {
+        let pairs = (0..).zip(self.0.iter().zip(&other.0)).filter(|(_, (ours, theirs))| !same(ours, theirs));
+        let (buckets, rows): (Vec<i64>, Vec<i64>) =
+            pairs.map(|(bucket, (ours, theirs))| (bucket, ours.rows.max(theirs.rows))).unzip();
+        (buckets, rows.iter().sum())
+    }
+}
+
+impl SubAssign<&Sums> for Sums {
+    fn sub_assign(&mut self, other: &Sums) {
+        self.0.iter_mut().zip(&other.0).for_each(|(ours, theirs)| *ours -= theirs);
+    }
+}
+
+/// How many suit a table.
+pub(super) fn buckets_for(table: &Table) -> i64 {
+    let buckets = (table.rows / BUCKET_ROWS).clamp(BUCKETS_MIN, BUCKETS_MAX);
+    (buckets as u64).next_power_of_two() as i64
+}
+
+/// What a row asks the ledger for.
+pub(super) struct AmountsTo {
+    pub fingerprint: Option<i64>,
+    pub is_out_of_scope: bool,
+}
+
+/// By the posting function; `None` where the row cannot be posted.
+pub(super) fn amounts_to(rules: &RuleSet, circumstances: Circumstances<'_>, row: &RowRead) -> Option<AmountsTo> {
+    let rule = rules.version_for(&row.values).ok()?;
+    Some(match desired(rule, circumstances, &row.values).ok()? {
+        Wanted::Lines(desired) => {
+            AmountsTo { fingerprint: Some(fingerprint(desired.effective_date, &desired.lines)), is_out_of_scope: false }
+        }
+        Wanted::Nothing => AmountsTo { fingerprint: None, is_out_of_scope: false },
+        Wanted::OutOfScope => AmountsTo { fingerprint: None, is_out_of_scope: true },
+    })
+}
