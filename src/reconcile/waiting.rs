@@ -1,6 +1,7 @@
 //! Bills of which an event waits: they differ and are only on their way. Were they not left out of a comparison, each would have a bucket of
 //! others opened, and an hour in which no consumer runs would make the proof dear.
 
+use super::bills::Judged;
 use super::buckets::Sums;
 use super::reading::{Reading, RowRead};
 use super::{LOOKED_AT_MAX, Reconciliation, Table};
@@ -33,17 +34,20 @@ impl Reconciliation {
             let Some(looks) = self.look_at_waiting(table, &ids).await? else { continue };
             let judged = self.judged(table, &ids).await?;
             let reading = self.reading(table)?;
-            let still = || looks.iter().map(|look| look.is_pending || look.table_is_pending);
-            let rows = looks.iter().zip(still()).filter(|(_, waits)| *waits).filter_map(|(look, _)| row_read(look));
-            of_rows.add_up(rows, reading.rules, self.circumstances(&reading));
-            for judged in judged.into_iter().zip(still()).filter_map(|(judged, waits)| judged.filter(|_| waits)) {
-                if let Some(digest) = judged.row_digest {
-                    of_ledger.bucket(digest).add(digest, judged.fingerprint.filter(|_| judged.is_current));
+            let circumstances = self.circumstances(&reading);
+            for ((id, look), judged) in page.iter().zip(&looks).zip(judged) {
+                if !look.is_pending && !look.table_is_pending {
+                    continue;
+                }
+                of_rows.add_up(row_read(look).into_iter(), reading.rules, circumstances);
+                let judged = judged.and_then(|judged| Some((judged.row_digest?, judged)));
+                if let Some((digest, Judged { is_current, fingerprint, .. })) = judged {
+                    of_ledger.bucket(digest).add(digest, fingerprint.filter(|_| is_current));
+                }
+                if table.looked_at.len() < LOOKED_AT_MAX && table.looked_at.insert(id.clone()) {
+                    table.pending += 1;
                 }
             }
-            let waiting = page.iter().zip(still()).filter_map(|(id, waits)| Some(id).filter(|_| waits));
-            let room = LOOKED_AT_MAX.saturating_sub(table.looked_at.len());
-            table.pending += waiting.take(room).filter(|id| table.looked_at.insert(id.to_string())).count() as u64;
             self.beat().await?;
         }
         *rows -= &of_rows;
