@@ -1,7 +1,13 @@
 //! Reconciliation: every fault that is put between bills and ledger is found and healed, and nothing else is told.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use daybook::reconcile::Report;
 use daybook::reconcile::findings::Kind;
+use daybook::sql::reconcile as sql;
+use rust_decimal::Decimal;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use crate::harness::{Clinic, pharmacy_bill};
 
@@ -397,4 +403,57 @@ async fn the_command_line_reconciles_a_table_a_site_and_without_repair_and_its_e
     assert_eq!(reconcile(&["--full"]).0, Some(0));
     let (code, _, told) = reconcile(&["--table", "nothing"]);
     assert!(code == Some(2) && told.contains("no attached table is called nothing"), "{told}");
+}
+
+/// One statement reads all lines in the order of ids, the other those of single bills: of settlements, too, which are dated by the day of the
+/// payment and count on the day of the bill, and of bills that moved to another day.
+#[tokio::test]
+async fn the_totals_of_the_journal_are_the_sums_of_its_single_bills() {
+    let clinic = Clinic::new().await;
+    for change in [
+        BILLS,
+        "UPDATE consultation_invoices SET paid = true WHERE NOT paid",
+        "UPDATE consultation_invoices SET amount = amount + 1 WHERE id % 5 = 0 AND id % 3 = 0; UPDATE lab_bills SET amount = 1 WHERE id > 30",
+        "UPDATE consultation_invoices SET created_at = created_at + interval '3 days' WHERE id % 4 = 0",
+        "DELETE FROM consultation_invoices WHERE id % 10 = 0; UPDATE consultation_invoices SET paid = false WHERE id % 6 = 0",
+    ] {
+        clinic.write(change).await;
+        clinic.drain().await;
+    }
+    let kinds = "SELECT count(*) FILTER (WHERE kind = 'settlement') || ' ' || count(*) FILTER (WHERE kind = 'reversal' AND reverses_id = ANY (
+                     SELECT id FROM ledger.journal_entries WHERE kind = 'settlement')) FROM ledger.journal_entries";
+    assert_eq!(clinic.ledger_text(kinds).await, "11 4", "settlements, and those that were reversed");
+
+    let (main, types, none): (_, _, Vec<String>) = ("main", vec!["CONSULTATION", "LAB"], Vec::new());
+    let left_out = vec!["7".to_string()];
+    let cell = |row: &Row, at: usize| -> (String, String, String) { (row.get(at), row.get(at + 1), row.get(at + 2)) };
+    let mut totals: BTreeMap<(String, (String, String, String)), Decimal> = BTreeMap::new();
+    let parameters: &[&(dyn ToSql + Sync)] = &[&main, &main, &types, &vec!["LAB"], &left_out];
+    let rows = clinic.dba.query(sql::LEDGER_TOTALS, parameters).await.expect("totals");
+    for row in &rows {
+        *totals.entry((row.get(0), cell(row, 1))).or_default() += decimal(row.get(5));
+    }
+    totals.retain(|_, balance| !balance.is_zero());
+    let mut singles: BTreeMap<(String, (String, String, String)), Decimal> = BTreeMap::new();
+    let (mut bills, mut in_totals) = (BTreeSet::new(), 0);
+    for of in &types {
+        let ids: Vec<String> =
+            (1..=40).map(|id: i32| id.to_string()).filter(|id| *of != "LAB" || *id != left_out[0]).collect();
+        let parameters: &[&(dyn ToSql + Sync)] = &[&main, &main, of, &none, &ids];
+        for row in &clinic.dba.query(sql::LEDGER_BILLS, parameters).await.expect("single bills") {
+            bills.insert((of.to_string(), row.get::<_, String>(0)));
+            *singles.entry((of.to_string(), cell(row, 1))).or_default() += decimal(row.get(4));
+        }
+    }
+    singles.retain(|_, balance| !balance.is_zero());
+    assert!(totals.len() > 40, "{} totals", totals.len());
+    assert_eq!(totals, singles);
+    for row in &rows {
+        in_totals += row.get::<_, i64>(4);
+    }
+    assert_eq!(in_totals, bills.len() as i64, "each bill counts once, on its day");
+}
+
+fn decimal(text: &str) -> Decimal {
+    text.parse().expect("a number")
 }
