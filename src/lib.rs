@@ -21,7 +21,6 @@
 //! | [`reconcile`] | the proof: every bill beside the ledger, findings and their repair, and when |
 //! | [`chain`], [`verify`](mod@verify) | entries sealed into a chain of blocks, its head published; the ledger proven by itself |
 //! | [`supervise`] | several sources in one process |
-//! | `background` | computing that gives way to everybody on the machine |
 //! | [`error`] | one map from error to what happens next |
 //! | [`crash_point`] | where a test can have the process die |
 //! | [`settings`], [`options`], [`address`], `tls`, [`database`], [`sql`] | settings, connection strings, sessions, statements |
@@ -36,7 +35,6 @@
 pub mod address;
 mod attempts;
 pub mod backfill;
-mod background;
 pub mod capture;
 mod cash_reminder;
 pub mod chain;

@@ -9,7 +9,6 @@ use super::clinic::{RowRule, warning};
 use super::ledger_scan::LedgerSums;
 use super::reading::{Opened, Place, Reading, RowRead, Rows};
 use super::{Reconciliation, Table, WARNINGS_MAX};
-use crate::background;
 use crate::database::Parameters;
 use crate::error::{Doing, Error, NextStep, Result};
 use crate::ledger::{self, Known, Scope};
@@ -18,14 +17,15 @@ use crate::posting::rule::RuleSet;
 use crate::sql::reconcile as sql;
 use crate::synchronise::Prepared;
 
-/// So many rows are opened at most; where more buckets differ, each row is looked at instead, in bounded memory.
+/// So many rows are opened at most, beside those that wait; where more buckets differ, each row is looked at instead, in bounded memory.
 const OPENED_ROWS_MAX: i64 = 200_000;
 
 /// Rows that go through the posting function at a time, at most. Fewer would be read and judged by turns so short that the system takes both
 /// processors for busy, and lets the application wait for one of them.
 const ROWS_MAX: i64 = 50_000;
 
-/// Of wide rows fewer, so that about so many bytes are sent at a time: the server keeps them in its memory until the last one is read.
+/// Of wide rows fewer, so that about so many bytes are sent at a time, if they are as wide as those before: the server keeps them in its
+/// memory until the last one is read.
 const ROWS_BYTES: usize = 8 << 20;
 
 /// So many while nobody knows how wide they are, or where one of them cannot be read.
@@ -155,13 +155,14 @@ impl Reconciliation {
                 None => return Err(Error::Unexpected(format!("{} was not prepared", table.reference_type))),
             };
             let (site, minor_unit) = (self.worker.source_name.clone(), self.minor_unit);
-            // Before the next are read: see SCANS. No transaction is open meanwhile.
-            let judging = background::compute(move || {
+            // Beside whatever else this process does, and before the next are read: see SCANS.
+            let judging = tokio::task::spawn_blocking(move || {
                 let rows = rows.iter().flat_map(Rows::iter);
                 sums.add_up(rows, &rules, Circumstances { minor_unit, site: &site, go_live });
                 sums
             });
-            sums = self.alive_until(judging).await??;
+            let judged = self.alive_until(judging).await?;
+            sums = judged.map_err(|error| Error::Unexpected(format!("judging rows: {error}")))?;
             self.beat().await?;
             if end.is_none() {
                 break;
@@ -221,7 +222,8 @@ impl Reconciliation {
     ) -> Result<RowsRead> {
         let (reading, source) = (self.reading(table)?, &self.worker.source);
         let few = at_a_time.min(ROWS_FIRST);
-        for (asked, rows) in [(asked, at_a_time), (&[], few)] {
+        let fewer = (!asked.is_empty() || few < at_a_time).then_some((&[][..], few));
+        for (asked, rows) in [(asked, at_a_time)].into_iter().chain(fewer) {
             match reading.rows(source, after.clone(), rows, asked, opened).await {
                 Ok((rows, end)) => return Ok(RowsRead { rows: Some(rows), unread: Vec::new(), end }),
                 Err(error) if error.next_step() == NextStep::Park => {

@@ -304,7 +304,7 @@ impl Reconciliation {
         for ids in new.chunks(BILLS_MAX) {
             let Looked { pending, equal, excused, mut differ } = self.recheck(table, ids).await?;
             table.candidates += ids.len() as u64;
-            table.pending += pending.len() as u64;
+            table.pending += pending.iter().filter(|id| !table.left_out.contains(*id)).count() as u64;
             table.excused += excused.len() as u64;
             let settled: Vec<String> = equal.into_iter().chain(excused).collect();
             let parameters: Parameters<'_> = &[&table.reference_type, &settled];

@@ -23,7 +23,7 @@ pub struct Table {
     pub bills: i64,
     /// Bills that were looked at under their locks.
     pub candidates: u64,
-    /// Bills of which an event waits.
+    /// Bills that seemed to differ, and of which an event waits.
     pub pending: u64,
     /// Those that are parked or retained, and rightly so.
     pub excused: u64,
@@ -46,6 +46,9 @@ pub struct Table {
     pub(super) kept: u64,
     #[serde(skip)]
     pub(super) looked_at: HashSet<String>,
+    /// Those of the pending ones that were left out of a comparison.
+    #[serde(skip)]
+    pub(super) left_out: HashSet<String>,
     /// What the journal says of its bills, without those that are not to be what their rows say.
     #[serde(skip)]
     pub(super) posted: Totals,

@@ -133,7 +133,9 @@ impl Reconciliation {
             bills.get(*id).unwrap_or(&nothing) != journal.get(*id).unwrap_or(&nothing) && !excluded.contains(id)
         };
         let differ: Vec<String> = ids.into_iter().filter(differ).cloned().collect();
-        self.look_at(table, differ.clone()).await?;
+        // Those that waited are looked at by `disagreements` alone.
+        let candidates = differ.iter().filter(|id| !table.left_out.contains(*id)).cloned().collect();
+        self.look_at(table, candidates).await?;
         for ids in differ.chunks(BILLS_MAX) {
             let findings = self.disagreements(table, rules, ids).await?;
             table.findings += findings.len() as u64;

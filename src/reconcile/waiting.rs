@@ -4,7 +4,7 @@
 use super::bills::Judged;
 use super::buckets::Sums;
 use super::reading::{Reading, RowRead};
-use super::{LOOKED_AT_MAX, Reconciliation, Table};
+use super::{Reconciliation, Table};
 use crate::capture::Look;
 use crate::database::Parameters;
 use crate::error::{Doing, NextStep, Result};
@@ -17,8 +17,8 @@ const WAITING_MAX: i64 = 50_000;
 const PAGE: usize = 1_000;
 
 impl Reconciliation {
-    /// Takes them out of the sums of rows and of those of the ledger. Where one is posted or changed meanwhile, both sides differ in its
-    /// bucket, which is then opened.
+    /// Takes those that differ out of the sums of rows and of those of the ledger. Where one was written, posted or changed since these were
+    /// added up, both sides differ in its bucket, which is then opened.
     pub(super) async fn leave_out_waiting(
         &mut self,
         table: &mut Table,
@@ -36,15 +36,15 @@ impl Reconciliation {
             let reading = self.reading(table)?;
             let circumstances = self.circumstances(&reading);
             for ((id, look), judged) in page.iter().zip(&looks).zip(judged) {
-                if !look.is_pending && !look.table_is_pending {
+                let of_bill = judged.and_then(|judged| judged.row_digest);
+                if !look.is_pending && !look.table_is_pending || look.found.row_digest == of_bill {
                     continue;
                 }
                 of_rows.add_up(row_read(look).into_iter(), reading.rules, circumstances);
-                let judged = judged.and_then(|judged| Some((judged.row_digest?, judged)));
-                if let Some((digest, Judged { is_current, fingerprint, .. })) = judged {
+                if let (Some(digest), Some(Judged { is_current, fingerprint, .. })) = (of_bill, judged) {
                     of_ledger.bucket(digest).add(digest, fingerprint.filter(|_| is_current));
                 }
-                if table.looked_at.len() < LOOKED_AT_MAX && table.looked_at.insert(id.clone()) {
+                if !table.looked_at.contains(id) && table.left_out.insert(id.clone()) {
                     table.pending += 1;
                 }
             }
