@@ -124,3 +124,37 @@ pub(super) fn amounts_to(rules: &RuleSet, circumstances: Circumstances<'_>, row:
         Wanted::OutOfScope => AmountsTo { fingerprint: None, is_out_of_scope: true },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sums(bills: &[(i64, i64)]) -> Sums {
+        let mut sums = Sums::of(2);
+        bills.iter().for_each(|(digest, fingerprint)| sums.bucket(*digest).add(*digest, Some(*fingerprint)));
+        sums
+    }
+
+    #[test]
+    fn amounts_that_change_places_within_a_bucket_differ() {
+        let (ours, theirs) = (sums(&[(2, 70), (4, 90)]), sums(&[(2, 90), (4, 70)]));
+        assert!(ours.have_rows_of(&theirs));
+        assert_eq!(ours.differing(&theirs, Bucket::has_rows_of), (vec![], 0));
+        assert_eq!(ours.differing(&theirs, Bucket::eq), (vec![0], 2));
+    }
+
+    #[test]
+    fn what_is_left_out_on_both_sides_hides_nothing_of_the_others() {
+        let (mut ours, mut theirs) = (sums(&[(1, 10), (3, 30), (5, -50)]), sums(&[(1, 10), (7, 30), (5, -50)]));
+        ours -= &sums(&[(3, 30)]);
+        theirs -= &sums(&[(7, 30)]);
+        assert_eq!(ours, theirs, "the one that waits was written");
+        theirs -= &sums(&[(5, -50)]);
+        assert_eq!(
+            ours.differing(&theirs, Bucket::has_rows_of),
+            (vec![1], 2),
+            "one without its bill, and one that agrees"
+        );
+        assert!(!ours.have_rows_of(&theirs));
+    }
+}

@@ -99,8 +99,12 @@ impl Reconciliation {
     }
 
     /// Asks about all lines of the journal and their entries, side by side in the order of ids, in which they are stored: of neither anything
-    /// is kept in memory, however many they are.
-    async fn scan_lines(&self, sql: &str, parameters: Parameters<'_>) -> Result<Scanned> {
+    /// is kept in memory, however many they are. Returns rows, or what the ledger said instead.
+    async fn scan_lines(
+        &self,
+        sql: &str,
+        parameters: Parameters<'_>,
+    ) -> Result<Result<Vec<Row>, tokio_postgres::Error>> {
         let setting = async {
             self.scans.begin().await?;
             self.scans.batch_execute("SET LOCAL enable_hashjoin = off").await
@@ -111,6 +115,3 @@ impl Reconciliation {
         rows
     }
 }
-
-/// Rows, or what the ledger said instead.
-type Scanned = Result<Vec<Row>, tokio_postgres::Error>;

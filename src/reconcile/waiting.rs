@@ -37,7 +37,8 @@ impl Reconciliation {
             let circumstances = self.circumstances(&reading);
             for ((id, look), judged) in page.iter().zip(&looks).zip(judged) {
                 let of_bill = judged.and_then(|judged| judged.row_digest);
-                if !look.is_pending && !look.table_is_pending || look.found.row_digest == of_bill {
+                let waits = look.is_pending || look.table_is_pending;
+                if !waits || look.found.row_digest == of_bill {
                     continue;
                 }
                 of_rows.add_up(row_read(look).into_iter(), reading.rules, circumstances);
