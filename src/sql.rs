@@ -115,6 +115,7 @@ pub mod reconcile {
         LEDGER_TOTALS = "ledger_totals.sql",
         LEDGER_BILLS = "ledger_bills.sql",
         OVERDUE_RECEIVABLES = "overdue_receivables.sql",
+        RECEIVABLE_ACCOUNTS = "receivable_accounts.sql",
         BILLS_WITH_WARNINGS = "bills_with_warnings.sql",
     }
 }

@@ -13,19 +13,19 @@ WITH journal AS (
            coalesce(sum(hashtextextended(reference_id COLLATE "C", id)) FILTER (WHERE kind <> 'reversal'), 0)
            - coalesce(sum(hashtextextended(reference_id COLLATE "C", reverses_id)) FILTER (WHERE kind = 'reversal'), 0) AS live
     FROM ledger.journal_entries
-    WHERE book = $1 AND source = $2 AND reference_type = $3
+    WHERE reference_type = $3 AND book = $1 AND source = $2 -- what differs most is compared first: the other tables' are passed over
 ), status AS (
     SELECT bucket, count(row_digest) AS bills, coalesce(sum(row_digest), 0) AS digests,
            coalesce(sum(fingerprint # row_digest) FILTER (WHERE state = 'current'), 0) AS amounts,
-           coalesce(bool_or(rule_digest <> ALL ($5::bigint[]) OR live_entry_ids <> '{}' AND (row_digest IS NULL OR fingerprint IS NULL))
+           coalesce(bool_or(rule_digest <> ALL ($5::bigint[]) OR (row_digest IS NULL OR fingerprint IS NULL) AND live_entry_ids <> '{}')
                     FILTER (WHERE state = 'current'), false) AS odd,
            sum(revision) AS entries,
            coalesce(sum(hashtextextended(reference_id COLLATE "C", live_entry_ids[1])) FILTER (WHERE cardinality(live_entry_ids) = 1), 0)
            + coalesce(sum((SELECT sum(hashtextextended(reference_id COLLATE "C", l.id)) FROM unnest(live_entry_ids) AS l (id)))
                       FILTER (WHERE cardinality(live_entry_ids) > 1), 0) AS live
-    FROM (SELECT *, row_digest & $4 AS bucket
+    FROM (SELECT reference_id, state, row_digest, fingerprint, rule_digest, revision, live_entry_ids, row_digest & $4 AS bucket
           FROM ledger.sync_master_status
-          WHERE book = $1 AND source = $2 AND reference_type = $3
+          WHERE reference_type = $3 AND book = $1 AND source = $2
           OFFSET 0) AS s -- else planned as if there were as many buckets as digests, and sorted
     GROUP BY bucket
 )

@@ -6,7 +6,7 @@
 WITH settlements AS (
     SELECT id, reference_type, reference_id
     FROM ledger.journal_entries
-    WHERE book = $1 AND source = $2 AND reference_type = ANY ($3::text[]) AND kind = 'settlement'
+    WHERE kind = 'settlement' AND book = $1 AND source = $2 AND reference_type = ANY ($3::text[])
 ), moved AS (
     SELECT m.id,
            (SELECT (array_agg(effective_date ORDER BY id DESC))[1]

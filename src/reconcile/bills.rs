@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::buckets::{Bucket, Sums, amounts_to, buckets_for};
+use super::buckets::{Bucket, Sums, amounts_to, buckets_for, fingerprint_of};
 use super::clinic::{RowRule, warning};
 use super::ledger_scan::LedgerSums;
 use super::reading::{Opened, Place, Reading, RowRead, Rows};
@@ -12,7 +12,7 @@ use super::{Reconciliation, Table, WARNINGS_MAX};
 use crate::database::Parameters;
 use crate::error::{Doing, Error, NextStep, Result};
 use crate::ledger::{self, Known, Scope};
-use crate::posting::desired::{Circumstances, Wanted, desired};
+use crate::posting::desired::{Circumstances, Desired, Wanted, desired};
 use crate::posting::rule::RuleSet;
 use crate::sql::reconcile as sql;
 use crate::synchronise::Prepared;
@@ -141,6 +141,7 @@ impl Reconciliation {
         table.how = "every row";
         let buckets = buckets_for(table);
         let mut sums = Sums::of(buckets);
+        let mut owed = self.owed_for_too_long(table).await?;
         let (mut after, mut at_a_time): (Place, i64) = (None, ROWS_FIRST);
         loop {
             let RowsRead { rows, unread, end } = self.next_rows(table, after.take(), at_a_time, asked, None).await?;
@@ -158,11 +159,12 @@ impl Reconciliation {
             // Beside whatever else this process does, and before the next are read: see SCANS.
             let judging = tokio::task::spawn_blocking(move || {
                 let rows = rows.iter().flat_map(Rows::iter);
-                sums.add_up(rows, &rules, Circumstances { minor_unit, site: &site, go_live });
-                sums
+                let show = |id: &str, desired: &Desired| owed.iter_mut().for_each(|owed| owed.look_at(id, desired));
+                sums.add_up(rows, &rules, Circumstances { minor_unit, site: &site, go_live }, show);
+                (sums, owed)
             });
             let judged = self.alive_until(judging).await?;
-            sums = judged.map_err(|error| Error::Unexpected(format!("judging rows: {error}")))?;
+            (sums, owed) = judged.map_err(|error| Error::Unexpected(format!("judging rows: {error}")))?;
             self.beat().await?;
             if end.is_none() {
                 break;
@@ -170,6 +172,7 @@ impl Reconciliation {
             after = end;
         }
         table.bills = sums.rows();
+        table.warnings.extend(owed.into_iter().flat_map(|owed| owed.warnings(&table.reference_type, self.minor_unit)));
         let mut ledger = self.ledger_sums(table, buckets).await?;
         if sums != ledger.sums {
             self.leave_out_waiting(table, &mut sums, &mut ledger.sums).await?;
@@ -246,10 +249,10 @@ impl Reconciliation {
             match known {
                 Some(judged) => {
                     judged.is_current
-                        && judged.fingerprint == wanted.fingerprint
-                        && judged.row_digest == Some(row.digest).filter(|_| !wanted.is_out_of_scope)
+                        && judged.fingerprint == fingerprint_of(&wanted)
+                        && judged.row_digest == Some(row.digest).filter(|_| wanted != Wanted::OutOfScope)
                 }
-                None => wanted.is_out_of_scope,
+                None => wanted == Wanted::OutOfScope,
             }
         };
         let is_meant = |row: &RowRead| match &self.options.site {

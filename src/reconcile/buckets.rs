@@ -5,7 +5,7 @@ use std::ops::SubAssign;
 
 use super::Table;
 use super::reading::RowRead;
-use crate::posting::desired::{Circumstances, Wanted, desired};
+use crate::posting::desired::{Circumstances, Desired, Wanted, desired};
 use crate::posting::fingerprint::fingerprint;
 use crate::posting::rule::RuleSet;
 
@@ -63,13 +63,23 @@ impl Sums {
         &mut self.0[at as usize]
     }
 
-    /// Adds up what rows amount to. One that cannot be posted amounts to nothing, as a bill that is parked.
-    pub fn add_up(&mut self, rows: impl Iterator<Item = RowRead>, rules: &RuleSet, circumstances: Circumstances<'_>) {
+    /// Adds up what rows amount to, and shows each bill that amounts to something. One that cannot be posted amounts to nothing, as a bill
+    /// that is parked.
+    pub fn add_up(
+        &mut self,
+        rows: impl Iterator<Item = RowRead>,
+        rules: &RuleSet,
+        circumstances: Circumstances<'_>,
+        mut show: impl FnMut(&str, &Desired),
+    ) {
         for row in rows {
             let wanted = amounts_to(rules, circumstances, &row);
-            let is_counted = wanted.as_ref().map_or(row.is_in_scope, |wanted| !wanted.is_out_of_scope);
+            let is_counted = wanted.as_ref().map_or(row.is_in_scope, |wanted| *wanted != Wanted::OutOfScope);
+            if let Some(Wanted::Lines(desired)) = &wanted {
+                show(&row.reference_id, desired);
+            }
             if is_counted {
-                self.bucket(row.digest).add(row.digest, wanted.and_then(|wanted| wanted.fingerprint));
+                self.bucket(row.digest).add(row.digest, wanted.as_ref().and_then(fingerprint_of));
             }
         }
     }
@@ -107,22 +117,18 @@ pub(super) fn buckets_for(table: &Table) -> i64 {
     (buckets as u64).next_power_of_two() as i64
 }
 
-/// What a row asks the ledger for.
-pub(super) struct AmountsTo {
-    pub fingerprint: Option<i64>,
-    pub is_out_of_scope: bool,
+/// What a row asks the ledger for, by the posting function; `None` where it cannot be posted.
+pub(super) fn amounts_to(rules: &RuleSet, circumstances: Circumstances<'_>, row: &RowRead) -> Option<Wanted> {
+    let rule = rules.version_for(&row.values).ok()?;
+    desired(rule, circumstances, &row.values).ok()
 }
 
-/// By the posting function; `None` where the row cannot be posted.
-pub(super) fn amounts_to(rules: &RuleSet, circumstances: Circumstances<'_>, row: &RowRead) -> Option<AmountsTo> {
-    let rule = rules.version_for(&row.values).ok()?;
-    Some(match desired(rule, circumstances, &row.values).ok()? {
-        Wanted::Lines(desired) => {
-            AmountsTo { fingerprint: Some(fingerprint(desired.effective_date, &desired.lines)), is_out_of_scope: false }
-        }
-        Wanted::Nothing => AmountsTo { fingerprint: None, is_out_of_scope: false },
-        Wanted::OutOfScope => AmountsTo { fingerprint: None, is_out_of_scope: true },
-    })
+/// `None` of what amounts to nothing.
+pub(super) fn fingerprint_of(wanted: &Wanted) -> Option<i64> {
+    match wanted {
+        Wanted::Lines(desired) => Some(fingerprint(desired.effective_date, &desired.lines)),
+        Wanted::Nothing | Wanted::OutOfScope => None,
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use tokio_postgres::Row;
 
 use super::buckets::{Bucket, Sums};
-use super::clinic::{ClinicRule, of_bill};
+use super::clinic::{ClinicRule, of_bill, owed_for_too_long};
 use super::findings::{Finding, Kind};
 use super::totals::cell;
 use super::{Reconciliation, Table, WARNINGS_MAX};
@@ -59,7 +59,16 @@ impl Reconciliation {
         let types: Vec<&str> = tables.iter().map(|table| table.reference_type.as_str()).collect();
         let (of, ids) = self.not_current(&types).await?;
         let parameters: Parameters<'_> = &[&self.worker.book, &self.worker.source_name, &types, &of, &ids];
-        let rows = self.scan_lines(sql::LEDGER_TOTALS, parameters).await?.doing("totalling the journal")?;
+        // Lines and their entries side by side in the order of ids, in which they are stored: of neither anything is kept in memory, however
+        // many they are.
+        let setting = async {
+            self.scans.begin().await?;
+            self.scans.batch_execute("SET LOCAL enable_hashjoin = off").await
+        };
+        setting.await.doing("setting up the session")?;
+        let rows = self.alive_until(self.scans.query(sql::LEDGER_TOTALS, parameters)).await;
+        self.scans.rollback().await.doing("ending to read")?;
+        let rows = rows?.doing("totalling the journal")?;
         for table in tables {
             let is_of = |reference_type: &str| reference_type == table.reference_type;
             table.excluded = of.iter().zip(&ids).filter(|(of, _)| is_of(of)).map(|(_, id)| id.clone()).collect();
@@ -69,23 +78,27 @@ impl Reconciliation {
         Ok(())
     }
 
-    /// Bills of these types that are owed for longer than the rule allows.
-    pub(super) async fn overdue_receivables(&self, rule: &ClinicRule, types: &[String]) -> Result<Vec<Finding>> {
-        let Worker { book, source_name, .. } = &self.worker;
+    /// Bills of a table whose entries are not to be what their rows say, and that are owed for longer than the rule allows: so many at most.
+    pub(super) async fn overdue_receivables(
+        &self,
+        rule: &ClinicRule,
+        reference_type: &str,
+        most: usize,
+    ) -> Result<Vec<Finding>> {
+        let (_, not_current) = self.not_current(&[reference_type]).await?;
+        let Worker { book, source_name, ledger, .. } = &self.worker;
         let ClinicRule { first_days, days, today } = rule;
-        let most = WARNINGS_MAX as i64;
-        let parameters: Parameters<'_> = &[book, source_name, &types, first_days, days, today, &most];
-        let rows = self.scan_lines(sql::OVERDUE_RECEIVABLES, parameters).await?.doing("looking for what is owed")?;
-        let finding = |row: &Row| {
-            let (of, id, owed): (String, String, String) = (row.get(0), row.get(1), row.get(4));
-            let why = format!("is owed since {}, which is longer than the clinic allows", row.get::<_, &str>(3));
-            Finding {
-                site: row.get(2),
-                details: serde_json::json!({"owed": owed}),
-                ..of_bill(Kind::ReceivableOverdue, &of, &id, row.get(3), &why)
-            }
-        };
+        let parameters: Parameters<'_> =
+            &[book, source_name, &reference_type, &not_current, first_days, days, today, &(most as i64)];
+        let rows = ledger.query(sql::OVERDUE_RECEIVABLES, parameters).await.doing("looking for what is owed")?;
+        let finding = |row: &Row| owed_for_too_long(reference_type, row.get(0), row.get(1), row.get(2), row.get(3));
         Ok(rows.iter().map(finding).collect())
+    }
+
+    /// The accounts of what parties owe the clinic.
+    pub(super) async fn receivable_accounts(&self) -> Result<Vec<String>> {
+        let accounts = self.worker.ledger.query(sql::RECEIVABLE_ACCOUNTS, &[&self.worker.book]).await;
+        Ok(accounts.doing("reading the accounts of what is owed")?.iter().map(|row| row.get(0)).collect())
     }
 
     /// Bills of a table whose tax is not that of the rate.
@@ -96,22 +109,5 @@ impl Reconciliation {
         let rows = self.scans.query(sql::BILLS_WITH_WARNINGS, parameters).await.doing("looking for odd taxes")?;
         let finding = |row: &Row| of_bill(Kind::TaxDiffers, reference_type, row.get(0), row.get(2), row.get(1));
         Ok(rows.iter().map(finding).collect())
-    }
-
-    /// Asks about all lines of the journal and their entries, side by side in the order of ids, in which they are stored: of neither anything
-    /// is kept in memory, however many they are. Returns rows, or what the ledger said instead.
-    async fn scan_lines(
-        &self,
-        sql: &str,
-        parameters: Parameters<'_>,
-    ) -> Result<Result<Vec<Row>, tokio_postgres::Error>> {
-        let setting = async {
-            self.scans.begin().await?;
-            self.scans.batch_execute("SET LOCAL enable_hashjoin = off").await
-        };
-        setting.await.doing("setting up the session")?;
-        let rows = self.alive_until(self.scans.query(sql, parameters)).await;
-        self.scans.rollback().await.doing("ending to read")?;
-        rows
     }
 }

@@ -1,5 +1,6 @@
 //! Reconciliation: every fault that is put between bills and ledger is found and healed, and nothing else is told.
 
+mod clinic_rules;
 mod two_proofs;
 
 use daybook::reconcile::Report;
@@ -265,51 +266,6 @@ async fn wait_for(clinic: &Clinic, sql: &str, text: &str) {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     panic!("{} instead of {text}", clinic.text(sql).await);
-}
-
-#[tokio::test]
-async fn the_clinics_rules_are_warnings_dated_and_set_by_the_controller() {
-    let clinic = Clinic::new().await;
-    clinic
-        .write(
-            "INSERT INTO consultation_invoices (id, patient_id, visit_id, amount, mode, paid, created_at) VALUES
-                 (1, 1, 5, 300, 'cash', false, now() - interval '8 days'), (2, 1, 5, 300, 'cash', false, now() - interval '6 days'),
-                 (3, 1, 5, 300, 'cash', true, now() - interval '90 days'), (4, 1, 5, -300, 'credit', NULL, now() - interval '90 days');
-             INSERT INTO pharmacy_bills (id, total_amount, discount_value, discounted_total, invoice_number, created_at) VALUES
-                 (1, 100, NULL, NULL, NULL, now() - interval '6 days'), (2, 100, NULL, NULL, NULL, now() - interval '4 days'),
-                 (3, 100, 10, NULL, 'I', now()), (4, 100, 10, 90, 'I', now()), (5, 100, 0, NULL, 'I', now()), (6, 100, 10, NULL, NULL, now())",
-        )
-        .await;
-    clinic.drain().await;
-    let warnings = async || {
-        let report = clinic.reconcile(true).await;
-        assert_eq!((report.outcome, report.exit_code()), ("proven", 0), "a warning is none against the ledger");
-        let told = |finding: &daybook::reconcile::findings::Finding| {
-            format!("{} {}", finding.key, finding.details.get("owed").and_then(|owed| owed.as_str()).unwrap_or(""))
-                .trim()
-                .to_string()
-        };
-        report.findings.iter().map(told).collect::<Vec<_>>()
-    };
-    let found = ["discount_missing PHARMACY 3", "draft_overdue PHARMACY 1", "receivable_overdue CONSULTATION 1 300.00"];
-    assert_eq!(warnings().await, found);
-    let as_controller = "SET ROLE daybook_controller;
-        UPDATE daybook.clinic_rules SET days = 5 WHERE clinic_rule = 'receivable_overdue';
-        UPDATE daybook.clinic_rules SET is_enabled = false WHERE clinic_rule = 'discount_missing';
-        INSERT INTO daybook.clinic_rules (clinic_rule, valid_from, days) VALUES ('draft_overdue', current_date - 5, 3); RESET ROLE";
-    clinic.dba.batch_execute(as_controller).await.expect("sets the rules");
-    let found = [
-        "draft_overdue PHARMACY 1",
-        "draft_overdue PHARMACY 2",
-        "receivable_overdue CONSULTATION 1 300.00",
-        "receivable_overdue CONSULTATION 2 300.00",
-    ];
-    assert_eq!(warnings().await, found, "a rule counts from its day on");
-    clinic.write("UPDATE consultation_invoices SET paid = true; UPDATE pharmacy_bills SET invoice_number = 'I'").await;
-    clinic.drain().await;
-    assert_eq!(warnings().await, Vec::<String>::new());
-    let open = "SELECT count(*) FROM daybook.reconciliation_findings WHERE resolved_at IS NULL";
-    assert_eq!(clinic.text(open).await, "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]
