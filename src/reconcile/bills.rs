@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use super::buckets::{Bucket, Sums, amounts_to, buckets_for, fingerprint_of};
 use super::clinic::{RowRule, warning};
 use super::ledger_scan::LedgerSums;
-use super::reading::{Opened, Place, Reading, RowRead, Rows};
+use super::reading::{Opened, Place, Reading, RowRead, Rows, STRETCH_ROWS};
 use super::{Reconciliation, Table, WARNINGS_MAX};
 use crate::database::Parameters;
 use crate::error::{Doing, Error, NextStep, Result};
@@ -20,13 +20,13 @@ use crate::synchronise::Prepared;
 /// So many rows are opened at most, beside those that wait; where more buckets differ, each row is looked at instead, in bounded memory.
 const OPENED_ROWS_MAX: i64 = 200_000;
 
-/// Rows that go through the posting function at a time, at most. Fewer would be read and judged by turns so short that the system takes both
-/// processors for busy, and lets the application wait for one of them.
-const ROWS_MAX: i64 = 50_000;
+/// Rows that go through the posting function at a time, at most. The work goes to the server and back once for them, and each time the busy
+/// processor may become the other one: until the system has moved it, which takes some 40 ms, the application waits for the one that it had.
+const ROWS_MAX: i64 = STRETCH_ROWS;
 
 /// Of wide rows fewer, so that about so many bytes are sent at a time, if they are as wide as those before: the server keeps them in its
 /// memory until the last one is read.
-const ROWS_BYTES: usize = 8 << 20;
+const ROWS_BYTES: usize = 16 << 20;
 
 /// So many while nobody knows how wide they are, or where one of them cannot be read.
 const ROWS_FIRST: i64 = 10_000;
@@ -386,7 +386,7 @@ mod tests {
         let narrow = fitting(Some((10_000, 1_000_000)), ROWS_FIRST);
         assert_eq!(narrow, ROWS_MAX, "a hundred bytes a row");
         let wide = fitting(Some((10_000, 100_000_000)), ROWS_FIRST);
-        assert!((500..1_000).contains(&wide), "ten thousand bytes a row: {wide} rows");
+        assert!((1_000..2_000).contains(&wide), "ten thousand bytes a row: {wide} rows");
         assert_eq!(fitting(Some((1, usize::MAX >> 24)), ROWS_FIRST), 1, "one row at least, however wide");
         assert_eq!(fitting(Some((0, 30)), 777), 777, "nobody knows");
         assert_eq!(fitting(None, 777), 777, "they could not be read");
