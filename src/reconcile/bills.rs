@@ -5,10 +5,11 @@
 use std::collections::{HashMap, HashSet};
 
 use super::buckets::{Bucket, Sums, amounts_to, buckets_for, fingerprint_of};
-use super::clinic::{RowRule, warning};
+use super::clinic::{Owed, RowRule, warning};
+use super::findings::FoundBy;
 use super::ledger_scan::LedgerSums;
 use super::reading::{Opened, Place, Reading, RowRead, Rows, STRETCH_ROWS};
-use super::{Reconciliation, Table, WARNINGS_MAX};
+use super::{LOOKED_AT_MAX, Reconciliation, Table, WARNINGS_MAX};
 use crate::database::Parameters;
 use crate::error::{Doing, Error, NextStep, Result};
 use crate::ledger::{self, Known, Scope};
@@ -31,8 +32,8 @@ const ROWS_BYTES: usize = 16 << 20;
 /// So many while nobody knows how wide they are, or where one of them cannot be read.
 const ROWS_FIRST: i64 = 10_000;
 
-/// Bills whose status is read at a time.
-const PAGE: i64 = 10_000;
+/// Bills that the ledger is asked of at a time.
+pub(super) const PAGE: i64 = 10_000;
 
 /// What comparing a table's rows with its bills in the ledger came to.
 struct Compared {
@@ -141,12 +142,14 @@ impl Reconciliation {
         table.how = "every row";
         let buckets = buckets_for(table);
         let mut sums = Sums::of(buckets);
-        let mut owed = self.owed_for_too_long(table).await?;
+        let mut owed = self.owed_for_too_long().await?;
         let (mut after, mut at_a_time): (Place, i64) = (None, ROWS_FIRST);
         loop {
             let RowsRead { rows, unread, end } = self.next_rows(table, after.take(), at_a_time, asked, None).await?;
             at_a_time = fitting(rows.as_ref().map(Rows::size), at_a_time);
             table.has_unasked_rows |= rows.as_ref().is_none_or(|rows| rows.asked < asked.len());
+            let room = LOOKED_AT_MAX.saturating_sub(table.may_be_owed.len());
+            table.may_be_owed.extend(unread.iter().take(room).cloned());
             self.look_at(table, unread).await?;
             if let Some(rows) = &rows {
                 note_warnings(table, rows, asked);
@@ -172,7 +175,7 @@ impl Reconciliation {
             after = end;
         }
         table.bills = sums.rows();
-        table.warnings.extend(owed.into_iter().flat_map(|owed| owed.warnings(&table.reference_type, self.minor_unit)));
+        table.may_be_owed.extend(owed.into_iter().flat_map(Owed::into_bills));
         let mut ledger = self.ledger_sums(table, buckets).await?;
         if sums != ledger.sums {
             self.leave_out_waiting(table, &mut sums, &mut ledger.sums).await?;
@@ -312,14 +315,18 @@ impl Reconciliation {
 
     pub(super) async fn look_at_open_findings(&mut self, table: &mut Table) -> Result<()> {
         let mut last = String::new();
-        loop {
-            let parameters: Parameters<'_> = &[&table.reference_type, &last, &PAGE];
-            let page = self.worker.source.query(sql::OPEN_FINDINGS, parameters).await.doing("reading open findings")?;
-            let page: Vec<String> = page.iter().map(|row| row.get(0)).collect();
-            let Some(highest) = page.last() else { return Ok(()) };
-            last.clone_from(highest);
+        while let Some(page) = self.open_findings(FoundBy::Bills, table, &last).await? {
+            last.clone_from(&page[page.len() - 1]);
             self.look_at(table, page).await?;
         }
+        Ok(())
+    }
+
+    /// The next bills after one that have an open finding of a look; `None` where there are no more.
+    pub(super) async fn open_findings(&self, by: FoundBy, table: &Table, last: &str) -> Result<Option<Vec<String>>> {
+        let parameters: Parameters<'_> = &[&table.reference_type, &last, &PAGE, &by.as_str()];
+        let page = self.worker.source.query(sql::OPEN_FINDINGS, parameters).await.doing("reading open findings")?;
+        Ok(Some(page.iter().map(|row| row.get(0)).collect()).filter(|page: &Vec<String>| !page.is_empty()))
     }
 
     /// The bills that the ledger knows and that have no row: for where digests were not opened.

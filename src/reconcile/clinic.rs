@@ -1,11 +1,12 @@
 //! The rules of the clinic: bills that are right in the ledger, and not as the clinic wants them. Warnings, for a person to look at.
 
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
 use chrono::{Days, NaiveDate};
 use rust_decimal::Decimal;
 use tokio_postgres::Row;
 
+use super::bills::PAGE;
 use super::findings::{Finding, FoundBy, Kind, resolve};
 use super::plain_sql::PlainRule;
 use super::{Reconciliation, Table, WARNINGS_MAX};
@@ -13,6 +14,7 @@ use crate::database::{Parameters, Session, quote_literal};
 use crate::error::{Doing, Result};
 use crate::posting::desired::Desired;
 use crate::sql::reconcile as sql;
+use crate::synchronise::Worker;
 
 /// One of the clinic's rules, over time.
 pub(super) struct ClinicRule {
@@ -32,33 +34,27 @@ pub(super) struct RowRule {
     pub day_where_against: String,
 }
 
-/// The bills of a table that are owed for longer than the clinic allows, as their rows say: the oldest of them. Pure.
+/// The bills that are owed for longer than the clinic allows by their rows: the oldest of them, for the ledger to be asked whether they
+/// are. Pure.
 pub(super) struct Owed {
     /// By their first days, ascending: bills from this day on are owed for too long from before the other. `None`: none of them is.
     bounds: Vec<(NaiveDate, Option<NaiveDate>)>,
     accounts: Vec<String>,
-    /// Bills whose entries are not to be what their rows say; of those the ledger is asked.
-    left_out: HashSet<String>,
-    /// Day, bill, site and amount; the youngest first.
-    bills: BinaryHeap<(NaiveDate, String, Option<String>, Decimal)>,
+    /// By their days, the youngest first.
+    bills: BinaryHeap<(NaiveDate, String)>,
 }
 
 impl Owed {
-    pub fn new(rule: &ClinicRule, accounts: Vec<String>, left_out: Vec<String>) -> Owed {
+    /// By a rule, and the accounts of what parties owe.
+    pub fn new(rule: &ClinicRule, accounts: Vec<String>) -> Owed {
         let today = rule.today.parse().unwrap_or(NaiveDate::MIN);
         let bound = |(first_day, days): (&String, &Option<i32>)| {
-            let first_day = match first_day.as_str() {
-                "infinity" => return None,
-                first_day => first_day.parse().unwrap_or(NaiveDate::MIN),
-            };
+            let is_before_all = first_day == "-infinity" || first_day.ends_with(" BC");
+            let first_day = if is_before_all { NaiveDate::MIN } else { first_day.parse().ok()? }; // none is after all bills
             Some((first_day, days.and_then(|days| today.checked_sub_days(Days::new(days.try_into().ok()?)))))
         };
-        Owed {
-            bounds: rule.first_days.iter().zip(&rule.days).filter_map(bound).collect(),
-            accounts,
-            left_out: left_out.into_iter().collect(),
-            bills: BinaryHeap::new(),
-        }
+        let bounds = rule.first_days.iter().zip(&rule.days).filter_map(bound).collect();
+        Owed { bounds, accounts, bills: BinaryHeap::new() }
     }
 
     pub fn look_at(&mut self, id: &str, desired: &Desired) {
@@ -68,21 +64,16 @@ impl Owed {
             return;
         }
         let lines = desired.lines.as_slice().iter().filter(|line| self.accounts.contains(&line.account));
-        let owed: Decimal = lines.clone().map(|line| line.amount).sum();
-        if owed > Decimal::ZERO && !self.left_out.contains(id) {
-            let site = lines.filter_map(|line| line.dimensions.site.clone()).min();
-            self.bills.push((day, id.into(), site, owed));
+        if lines.map(|line| line.amount).sum::<Decimal>() > Decimal::ZERO {
+            self.bills.push((day, id.into()));
             if self.bills.len() > WARNINGS_MAX {
                 self.bills.pop();
             }
         }
     }
 
-    pub fn warnings(self, reference_type: &str, minor_unit: u32) -> impl Iterator<Item = Finding> {
-        self.bills.into_sorted_vec().into_iter().map(move |(day, id, site, mut owed)| {
-            owed.rescale(minor_unit);
-            owed_for_too_long(reference_type, &id, site, &day.to_string(), &owed.to_string())
-        })
+    pub fn into_bills(self) -> impl Iterator<Item = String> {
+        self.bills.into_iter().map(|(_, id)| id)
     }
 }
 
@@ -128,9 +119,8 @@ impl Reconciliation {
     pub(super) async fn look_for_warnings(&mut self, tables: &mut [Table]) -> Result<()> {
         for table in tables.iter_mut().filter(|table| table.how == "every row") {
             let mut warnings = std::mem::take(&mut table.warnings);
-            if let Some(rule) = self.clinic.get(Kind::ReceivableOverdue.as_str()) {
-                let told = warnings.iter().filter(|warning| warning.kind == Kind::ReceivableOverdue).count();
-                warnings.extend(self.overdue_receivables(rule, &table.reference_type, WARNINGS_MAX - told).await?);
+            if self.clinic.contains_key(Kind::ReceivableOverdue.as_str()) {
+                warnings.extend(self.overdue_receivables(table).await?);
             }
             if let Some(rule) = self.clinic.get(Kind::TaxDiffers.as_str()) {
                 warnings.extend(self.bills_with_warnings(rule, &table.reference_type).await?);
@@ -150,11 +140,49 @@ impl Reconciliation {
         Ok(())
     }
 
-    /// What is to look at what the rows of a table amount to; `None` where the clinic does not ask what is owed.
-    pub(super) async fn owed_for_too_long(&self, table: &Table) -> Result<Option<Owed>> {
+    /// What is to look at what rows amount to; `None` where the clinic does not ask what is owed.
+    pub(super) async fn owed_for_too_long(&self) -> Result<Option<Owed>> {
         let Some(rule) = self.clinic.get(Kind::ReceivableOverdue.as_str()) else { return Ok(None) };
+        let accounts = self.worker.ledger.query(sql::RECEIVABLE_ACCOUNTS, &[&self.worker.book]).await;
+        let accounts = accounts.doing("reading the accounts of what is owed")?.iter().map(|row| row.get(0)).collect();
+        Ok(Some(Owed::new(rule, accounts)))
+    }
+
+    /// Bills of a table that are owed for too long by the ledger, the oldest of them. It is asked of those that are by their rows; of those
+    /// whose entries are not to be what their rows say, or whose rows cannot be read; and of those that were.
+    async fn overdue_receivables(&mut self, table: &mut Table) -> Result<Vec<Finding>> {
         let (_, not_current) = self.not_current(&[&table.reference_type]).await?;
-        Ok(Some(Owed::new(rule, self.receivable_accounts().await?, not_current)))
+        let mut asked: BTreeSet<String> =
+            std::mem::take(&mut table.may_be_owed).into_iter().chain(not_current).collect();
+        let mut last = String::new();
+        while let Some(page) = self.open_findings(FoundBy::Clinic, table, &last).await? {
+            last.clone_from(&page[page.len() - 1]);
+            asked.extend(page);
+        }
+        let asked: Vec<String> = asked.into_iter().collect();
+        let mut overdue: Vec<Finding> = Vec::new();
+        for bills in asked.chunks(PAGE as usize) {
+            let Worker { book, source_name, ledger, .. } = &self.worker;
+            let Some(ClinicRule { first_days, days, today }) = self.clinic.get(Kind::ReceivableOverdue.as_str()) else {
+                break;
+            };
+            let (of, most) = (&table.reference_type, WARNINGS_MAX as i64);
+            let parameters: Parameters<'_> = &[book, source_name, of, &bills, first_days, days, today, &most];
+            let rows = ledger.query(sql::OVERDUE_RECEIVABLES, parameters).await.doing("looking for what is owed")?;
+            overdue.extend(rows.iter().map(|row| {
+                let (id, day): (&str, &str) = (row.get(0), row.get(2));
+                let why = format!("is owed since {day}, which is longer than the clinic allows");
+                Finding {
+                    site: row.get(1),
+                    details: serde_json::json!({"owed": row.get::<_, &str>(3)}),
+                    ..of_bill(Kind::ReceivableOverdue, of, id, day, &why)
+                }
+            }));
+            overdue.sort_by(|a, b| (a.day, &a.reference_id).cmp(&(b.day, &b.reference_id)));
+            overdue.truncate(WARNINGS_MAX);
+            self.beat().await?;
+        }
+        Ok(overdue)
     }
 
     async fn can_read(&self, table: &crate::capture::Table, columns: &[&String]) -> Result<bool> {
@@ -201,22 +229,6 @@ pub(super) fn warning(kind: Kind, reference_type: &str, id: &str, day: &str) -> 
     of_bill(kind, reference_type, id, day, why)
 }
 
-/// A bill that is owed since its day.
-pub(super) fn owed_for_too_long(
-    reference_type: &str,
-    id: &str,
-    site: Option<String>,
-    day: &str,
-    owed: &str,
-) -> Finding {
-    let why = format!("is owed since {day}, which is longer than the clinic allows");
-    Finding {
-        site,
-        details: serde_json::json!({"owed": owed}),
-        ..of_bill(Kind::ReceivableOverdue, reference_type, id, day, &why)
-    }
-}
-
 pub(super) fn of_bill(kind: Kind, of: &str, id: &str, day: &str, why: &str) -> Finding {
     let subject = format!("{of} {id}");
     Finding {
@@ -251,13 +263,10 @@ mod tests {
             days: first_days.iter().map(|(_, days)| *days).collect(),
             today: TODAY.into(),
         };
-        let mut owed = Owed::new(&rule, vec!["1100".into()], vec!["retained".into()]);
+        let mut owed = Owed::new(&rule, vec!["1100".into()]);
         bills.iter().for_each(|(id, desired)| owed.look_at(id, desired));
-        let told = |finding: Finding| {
-            let id = finding.reference_id.expect("it is of a bill");
-            format!("{id} {}", finding.details["owed"].as_str().expect("a text"))
-        };
-        owed.warnings("LAB", 2).map(told).collect()
+        let bills: BTreeSet<String> = owed.into_bills().collect();
+        bills.into_iter().collect()
     }
 
     #[test]
@@ -269,37 +278,28 @@ mod tests {
             ("older", bill("2023-12-30", 5)),
             ("paid", bill("2023-12-30", 0)),
             ("credit note", bill("2023-12-30", -1000)),
-            ("retained", bill("2023-12-30", 1000)),
         ];
-        assert_eq!(
-            owed(&[("-infinity", Some(7))], &bills),
-            ["older 0.05", "old 0.50", "eight 10.00"],
-            "more than 7 days"
-        );
+        assert_eq!(owed(&[("-infinity", Some(7))], &bills), ["eight", "old", "older"], "more than 7 days");
+        assert_eq!(owed(&[("0044-03-15 BC", Some(7)), ("10000-01-01", Some(999))], &bills), ["eight", "old", "older"]);
         let none_of_last_year = [("-infinity", None), ("2024-01-01", Some(7)), ("infinity", Some(1))];
-        assert_eq!(owed(&none_of_last_year, &bills), ["eight 10.00"]);
-        assert_eq!(
-            owed(&[("2023-12-31", Some(91)), ("2024-03-01", Some(8))], &bills),
-            [""; 0],
-            "91 and 8 days are not too long"
-        );
-        assert_eq!(owed(&[("2023-12-31", Some(90)), ("2024-03-01", Some(8))], &bills), ["old 0.50"]);
+        assert_eq!(owed(&none_of_last_year, &bills), ["eight"]);
+        let by_day = |days| [("2023-12-31", Some(days)), ("2024-03-01", Some(8))];
+        assert_eq!(owed(&by_day(91), &bills), [""; 0], "91 and 8 days are not too long");
+        assert_eq!(owed(&by_day(90), &bills), ["old"]);
     }
 
     #[test]
     fn of_what_is_owed_the_oldest_bills_are_kept() {
         let (young, old) = (bill("2024-03-02", 1), bill("2024-03-01", 1));
         let ids: Vec<String> = (0..3 * WARNINGS_MAX).map(|id| format!("{id:06}")).collect();
-        let bills: Vec<(&str, Desired)> = ids
-            .iter()
-            .enumerate()
-            .map(|(at, id)| (id.as_str(), if at % 6 == 5 { old.clone() } else { young.clone() }))
-            .collect();
+        let of = |at: usize| if at % 6 == 5 { old.clone() } else { young.clone() };
+        let bills: Vec<(&str, Desired)> = ids.iter().enumerate().map(|(at, id)| (id.as_str(), of(at))).collect();
         let kept = owed(&[("-infinity", Some(7))], &bills);
-        assert_eq!(
-            (kept.len(), kept[0].as_str(), kept[WARNINGS_MAX / 2 - 1].as_str()),
-            (WARNINGS_MAX, "000005 0.01", "002999 0.01")
+        assert_eq!(kept.len(), WARNINGS_MAX);
+        let old: Vec<&String> = ids.iter().skip(5).step_by(6).collect();
+        assert!(
+            old.iter().all(|id| kept.contains(id)),
+            "all of the old ones, and of the younger ones as many as there is room for"
         );
-        assert_eq!(kept[WARNINGS_MAX / 2], "000000 0.01", "then the younger ones");
     }
 }

@@ -3,7 +3,7 @@
 use tokio_postgres::Row;
 
 use super::buckets::{Bucket, Sums};
-use super::clinic::{ClinicRule, of_bill, owed_for_too_long};
+use super::clinic::{ClinicRule, of_bill};
 use super::findings::{Finding, Kind};
 use super::totals::cell;
 use super::{Reconciliation, Table, WARNINGS_MAX};
@@ -76,29 +76,6 @@ impl Reconciliation {
             table.posted = rows.map(|row| (cell(row, 1), (row.get(4), row.get::<_, &str>(5).parse().ok()))).collect();
         }
         Ok(())
-    }
-
-    /// Bills of a table whose entries are not to be what their rows say, and that are owed for longer than the rule allows: so many at most.
-    pub(super) async fn overdue_receivables(
-        &self,
-        rule: &ClinicRule,
-        reference_type: &str,
-        most: usize,
-    ) -> Result<Vec<Finding>> {
-        let (_, not_current) = self.not_current(&[reference_type]).await?;
-        let Worker { book, source_name, ledger, .. } = &self.worker;
-        let ClinicRule { first_days, days, today } = rule;
-        let parameters: Parameters<'_> =
-            &[book, source_name, &reference_type, &not_current, first_days, days, today, &(most as i64)];
-        let rows = ledger.query(sql::OVERDUE_RECEIVABLES, parameters).await.doing("looking for what is owed")?;
-        let finding = |row: &Row| owed_for_too_long(reference_type, row.get(0), row.get(1), row.get(2), row.get(3));
-        Ok(rows.iter().map(finding).collect())
-    }
-
-    /// The accounts of what parties owe the clinic.
-    pub(super) async fn receivable_accounts(&self) -> Result<Vec<String>> {
-        let accounts = self.worker.ledger.query(sql::RECEIVABLE_ACCOUNTS, &[&self.worker.book]).await;
-        Ok(accounts.doing("reading the accounts of what is owed")?.iter().map(|row| row.get(0)).collect())
     }
 
     /// Bills of a table whose tax is not that of the rate.

@@ -57,6 +57,9 @@ pub struct Table {
     /// What its rows say that is against the clinic's rules.
     #[serde(skip)]
     pub(super) warnings: Vec<Finding>,
+    /// Bills of which the ledger is to be asked whether they are owed for too long.
+    #[serde(skip)]
+    pub(super) may_be_owed: Vec<String>,
     /// Whether some rows could not be asked, or not all that they said is kept.
     #[serde(skip)]
     pub(super) has_unasked_rows: bool,
