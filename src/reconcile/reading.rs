@@ -12,7 +12,7 @@ use crate::key;
 use crate::posting::rule::RuleSet;
 
 /// So many rows a stretch: some tenths of a second.
-pub(super) const STRETCH_ROWS: i64 = 150_000;
+pub(super) const STRETCH_ROWS: i64 = 100_000;
 
 /// A place in the key's order, as texts: the end of a stretch. `None`: before the first row, or after the last.
 pub(super) type Place = Option<Vec<String>>;
