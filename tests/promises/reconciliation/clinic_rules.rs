@@ -3,6 +3,7 @@
 use daybook::reconcile::Report;
 use daybook::reconcile::findings::{Finding, Kind};
 
+use super::past_capture;
 use crate::harness::{Clinic, TRIGGERS};
 
 #[tokio::test]
@@ -49,12 +50,6 @@ async fn the_clinics_rules_are_warnings_dated_and_set_by_the_controller() {
     let open = "SELECT count(*) FROM daybook.reconciliation_findings WHERE resolved_at IS NULL";
     assert_eq!(clinic.text(open).await, "0");
 }
-
-/// Past capture: no trigger sees it.
-const PAST_CAPTURE: [&str; 2] = [
-    "ALTER TABLE lab_bills DISABLE TRIGGER USER",
-    "ALTER TABLE lab_bills ENABLE ALWAYS TRIGGER daybook_capture; ALTER TABLE lab_bills ENABLE ALWAYS TRIGGER daybook_capture_truncate",
-];
 
 /// Bills of the laboratory on credit, of 100 and their number, of so many days ago.
 fn on_credit(bills: &str, days_ago: u32) -> String {
@@ -109,9 +104,7 @@ async fn what_is_owed_is_what_the_ledger_says_whether_or_not_the_row_can_tell_it
     assert_eq!(owed(&clinic.reconcile(true).await), ["1 101.00"]);
 
     // What the ledger does not know is not owed by its word.
-    clinic.dba.batch_execute(PAST_CAPTURE[0]).await.expect("disables");
-    clinic.dba.batch_execute(&on_credit("7", 9)).await.expect("writes past capture");
-    clinic.dba.batch_execute(PAST_CAPTURE[1]).await.expect("enables");
+    clinic.dba.batch_execute(&past_capture(&on_credit("7", 9))).await.expect("writes past capture");
     let report = clinic.reconcile(true).await;
     assert_eq!(owed(&report), ["1 101.00"], "{}", report.to_text());
     assert!(report.findings.iter().any(|finding| finding.kind == Kind::Missing), "{}", report.to_text());
