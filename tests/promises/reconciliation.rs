@@ -24,12 +24,6 @@ pub const BILLS: &str = "
     SELECT g, g, 900 + g, 'card', 'U' || g, '2024-03-01 06:00+00'::timestamptz + g * interval '1 hour'
     FROM generate_series(1, 40) AS g";
 
-/// The seventh bill of the laboratory is changed, and no trigger sees it.
-const CHANGE_PAST_CAPTURE: &str = "
-    ALTER TABLE lab_bills DISABLE TRIGGER USER; UPDATE lab_bills SET amount = amount + 1 WHERE id = 7;
-    ALTER TABLE lab_bills ENABLE ALWAYS TRIGGER daybook_capture;
-    ALTER TABLE lab_bills ENABLE ALWAYS TRIGGER daybook_capture_truncate";
-
 /// A change of the laboratory's bills that no trigger sees.
 fn past_capture(change: &str) -> String {
     format!(
@@ -37,6 +31,11 @@ fn past_capture(change: &str) -> String {
          ALTER TABLE lab_bills ENABLE ALWAYS TRIGGER daybook_capture;
          ALTER TABLE lab_bills ENABLE ALWAYS TRIGGER daybook_capture_truncate"
     )
+}
+
+/// The seventh bill of the laboratory is changed, and no trigger sees it.
+fn change_past_capture() -> String {
+    past_capture("UPDATE lab_bills SET amount = amount + 1 WHERE id = 7")
 }
 
 /// The findings without which the ledger would be proven.
@@ -99,7 +98,7 @@ async fn bills_that_wait_are_left_out_on_both_sides_and_hide_no_fault_beside_the
                  INSERT INTO lab_bills (id, amount, invoice_number) SELECT g, 10, 'N' || g FROM generate_series(41, 45) AS g",
             )
             .await;
-        clinic.dba.batch_execute(CHANGE_PAST_CAPTURE).await.expect("changes past capture");
+        clinic.dba.batch_execute(&change_past_capture()).await.expect("changes past capture");
         let report = clinic.reconcile(full).await;
         assert_eq!(kinds(&report), [(Kind::Stale, "7".into())], "{}", report.to_text());
         let lab = report.tables.iter().find(|table| table.reference_type == "LAB").expect("was looked at");
@@ -121,7 +120,7 @@ async fn a_finding_that_returns_after_its_repair_says_so_and_one_that_a_person_r
     clinic.write(BILLS).await;
     clinic.drain().await;
     for times in 0..3 {
-        clinic.dba.batch_execute(CHANGE_PAST_CAPTURE).await.expect("changes past capture");
+        clinic.dba.batch_execute(&change_past_capture()).await.expect("changes past capture");
         let report = clinic.reconcile(false).await;
         assert_eq!(kinds(&report), [(Kind::Stale, "7".into())]);
         assert_eq!(report.repairs, 1);
@@ -134,7 +133,7 @@ async fn a_finding_that_returns_after_its_repair_says_so_and_one_that_a_person_r
     assert_eq!(clinic.text(history).await, "stale LAB 7 3 2 repaired");
 
     // Without repair it stays, is seen again, and is one finding; a person's word closes it for as long as it is the same.
-    clinic.dba.batch_execute(CHANGE_PAST_CAPTURE).await.expect("changes past capture");
+    clinic.dba.batch_execute(&change_past_capture()).await.expect("changes past capture");
     let options = daybook::reconcile::Options::default();
     for _ in 0..2 {
         let report = daybook::reconcile::reconcile(&clinic.options(1), options.clone()).await.expect("reconciles");
@@ -152,7 +151,7 @@ async fn a_finding_that_returns_after_its_repair_says_so_and_one_that_a_person_r
     let report = daybook::reconcile::reconcile(&clinic.options(1), options.clone()).await.expect("reconciles");
     assert_eq!(kinds(&report), []);
     assert_eq!(report.outcome, "findings", "the bill differs all the same, and the ledger is not proven");
-    clinic.dba.batch_execute(CHANGE_PAST_CAPTURE).await.expect("changes it again");
+    clinic.dba.batch_execute(&change_past_capture()).await.expect("changes it again");
     let report = daybook::reconcile::reconcile(&clinic.options(1), options).await.expect("reconciles");
     assert_eq!(kinds(&report), [(Kind::Stale, "7".into())], "it is not the same any more");
 }
@@ -246,7 +245,7 @@ async fn running_reconciles_by_a_schedule_that_restarts_do_not_put_off_and_looks
     wait_for(&clinic, runs, "proven").await;
     assert_eq!(clinic.text("SELECT is_full FROM daybook.reconciliation_runs").await, "true");
     consumer.abort();
-    clinic.dba.batch_execute(CHANGE_PAST_CAPTURE).await.expect("changes past capture");
+    clinic.dba.batch_execute(&change_past_capture()).await.expect("changes past capture");
     // As after an hour: the next run is due, however often the process was restarted meanwhile.
     let hour_ago = "UPDATE daybook.reconciliation_runs SET started_at = started_at - interval '61 minutes'";
     clinic.dba.batch_execute(hour_ago).await.expect("lets time pass");
@@ -288,7 +287,7 @@ async fn the_command_line_reconciles_a_table_a_site_and_without_repair_and_its_e
     };
     let (code, told, _) = reconcile(&[]);
     assert!(code == Some(0) && told.contains("PROVEN: the ledger equals 160 bills"), "{told}");
-    clinic.dba.batch_execute(CHANGE_PAST_CAPTURE).await.expect("changes past capture");
+    clinic.dba.batch_execute(&change_past_capture()).await.expect("changes past capture");
     let (code, told, _) = reconcile(&["--table", "lab_bills", "--no-repair"]);
     assert!(code == Some(1) && told.contains("LAB 7: its row was changed"), "{told}");
     assert!(
