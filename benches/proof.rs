@@ -2,7 +2,7 @@
 //!
 //! Two million bills, half a million a table, posted by `drain`; DAYBOOK_BENCH_BILLS changes how many. Then the pass by digests and the
 //! full pass (each row through the posting function, and totals in plain SQL), the memory that this process took at most, and what a
-//! writing application notices meanwhile.
+//! writing application notices meanwhile: beside the join, too, which is what one busy query costs it on this machine.
 
 use std::time::{Duration, Instant};
 
@@ -93,33 +93,49 @@ async fn main() {
     }
     println!("  memory: {memory} MB at most before, {} MB after", peak_megabytes());
 
-    for full in [false, true] {
-        let (mut alone, mut meanwhile) = (Vec::new(), Vec::new());
+    for beside in [Beside::Join, Beside::Pass { full: false }, Beside::Pass { full: true }] {
+        let (mut alone, mut meanwhile) = (Writing::default(), Writing::default());
         for _ in 0..ROUNDS {
             consumer::drain(options.clone(), Duration::from_secs(3_600)).await.expect("drains");
             alone.extend(writing(&config).await.expect("writes"));
-            let passes = async {
+            let busy = async {
                 loop {
-                    pass(&options, full, bills).await;
+                    match beside {
+                        Beside::Join => drop(timed(&client, include_str!("outer_join.sql")).await),
+                        Beside::Pass { full } => drop(pass(&options, full, bills).await),
+                    }
                 }
             };
-            let times = tokio::select! { times = writing(&config) => times, () = passes => unreachable!() };
+            let times = tokio::select! { times = writing(&config) => times, () = busy => unreachable!() };
             meanwhile.extend(times.expect("writes"));
         }
         println!(
-            "an application's INSERT, fifty a second, alone and while {} passes run one after the other, {ROUNDS} rounds of each by turns:",
-            if full { "full" } else { "digest" }
+            "an application's INSERT, fifty a second, alone and while {} run one after the other, {ROUNDS} rounds of each by turns:",
+            match beside {
+                Beside::Join => "outer joins",
+                Beside::Pass { full: false } => "digest passes",
+                Beside::Pass { full: true } => "full passes",
+            }
         );
         let mean = |times: &[Duration]| times.iter().sum::<Duration>() / times.len() as u32;
         for (what, alone, meanwhile) in [
-            ("median", median(&alone), median(&meanwhile)),
-            ("mean", mean(&alone), mean(&meanwhile)),
-            ("nine of ten within", nine_of_ten(&alone), nine_of_ten(&meanwhile)),
+            ("median", median(&alone.times), median(&meanwhile.times)),
+            ("mean", mean(&alone.times), mean(&meanwhile.times)),
+            ("nine of ten within", nine_of_ten(&alone.times), nine_of_ten(&meanwhile.times)),
         ] {
             let (alone, meanwhile) = (alone.as_secs_f64(), meanwhile.as_secs_f64());
             println!("  {what}: {:.0} us, {:.0} us, ratio {:.2}", alone * 1e6, meanwhile * 1e6, meanwhile / alone);
         }
+        let waited = |writing: &Writing| writing.waited.as_secs_f64() * 1e6 / writing.times.len() as f64;
+        println!("  of it the server waited for a processor: {:.0} us, {:.0} us", waited(&alone), waited(&meanwhile));
     }
+}
+
+/// What runs beside the application. One plain query keeps one processor busy: what it costs the application is the machine's.
+#[derive(Clone, Copy)]
+enum Beside {
+    Join,
+    Pass { full: bool },
 }
 
 async fn pass(databases: &Databases, full: bool, bills: i64) -> Duration {
@@ -132,25 +148,50 @@ async fn pass(databases: &Databases, full: bool, bills: i64) -> Duration {
     took
 }
 
-/// The times of INSERTs with their commits over some thirty seconds. An application has a process of its own, and does not wait for what
-/// this one computes: it is a thread here.
-fn writing(config: &Address) -> JoinHandle<Vec<Duration>> {
+/// INSERTs with their commits.
+#[derive(Default)]
+struct Writing {
+    times: Vec<Duration>,
+    /// How long all in all their server process was ready to run, and no processor was free, as Linux tells it. It says more than the times,
+    /// most of which is the disk's.
+    waited: Duration,
+}
+
+impl Writing {
+    fn extend(&mut self, other: Writing) {
+        self.times.extend(other.times);
+        self.waited += other.waited;
+    }
+}
+
+/// INSERTs over some thirty seconds. An application has a process of its own, and does not wait for what this one computes: it is a thread
+/// here.
+fn writing(config: &Address) -> JoinHandle<Writing> {
     let config = config.clone();
     tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let client = connect(Side::Source, &config).await.expect("connects");
             let insert = client.prepare(INSERT).await.expect("prepares");
-            let mut rounds = Vec::new();
+            let process: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await.expect("asks").get(0);
+            let waited_before = waited_for_processor(process);
+            let mut times = Vec::new();
             for _ in 0..INSERTS {
                 let began = Instant::now();
                 client.execute(&insert, &[]).await.expect("writes");
-                rounds.push(began.elapsed());
+                times.push(began.elapsed());
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            rounds
+            Writing { times, waited: waited_for_processor(process) - waited_before }
         })
     })
+}
+
+/// The second number of Linux's /proc/<process>/schedstat, nanoseconds.
+fn waited_for_processor(process: i32) -> Duration {
+    let status = std::fs::read_to_string(format!("/proc/{process}/schedstat")).unwrap_or_default();
+    let waited = status.split_whitespace().nth(1).and_then(|waited| waited.parse().ok());
+    Duration::from_nanos(waited.unwrap_or_default())
 }
 
 async fn timed(client: &Client, sql: &str) -> Duration {

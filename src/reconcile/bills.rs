@@ -8,7 +8,7 @@ use super::buckets::{Bucket, Sums, amounts_to, buckets_for, fingerprint_of};
 use super::clinic::{Owed, RowRule, warning};
 use super::findings::FoundBy;
 use super::ledger_scan::LedgerSums;
-use super::reading::{Opened, Place, Reading, RowRead, Rows, STRETCH_ROWS};
+use super::reading::{Opened, Place, Reading, RowRead, Rows};
 use super::{LOOKED_AT_MAX, Reconciliation, Table, WARNINGS_MAX};
 use crate::database::Parameters;
 use crate::error::{Doing, Error, NextStep, Result};
@@ -23,7 +23,7 @@ const OPENED_ROWS_MAX: i64 = 200_000;
 
 /// Rows that go through the posting function at a time, at most. The work goes to the server and back once for them, and each time the busy
 /// processor may become the other one: until the system has moved it, which takes some 40 ms, the application waits for the one that it had.
-const ROWS_MAX: i64 = STRETCH_ROWS;
+const ROWS_MAX: i64 = 100_000;
 
 /// Of wide rows fewer, so that about so many bytes are sent at a time, if they are as wide as those before: the server keeps them in its
 /// memory until the last one is read.
