@@ -6,7 +6,7 @@ mod two_proofs;
 use daybook::reconcile::Report;
 use daybook::reconcile::findings::Kind;
 
-use crate::harness::{Clinic, pharmacy_bill};
+use crate::harness::{Clinic, TRIGGERS, pharmacy_bill};
 
 /// Forty bills of every table, some parked, some drafts.
 pub const BILLS: &str = "
@@ -82,6 +82,40 @@ async fn what_is_queued_is_pending_and_no_finding_and_bounds_what_is_proven() {
     assert_eq!(report.proven_until, Some(first), "what waits is not proven");
     clinic.drain().await;
     assert_eq!(clinic.balances("PHARMACY", &id).await, "1000 224.00, 2100 -12.00, 4100 -212.00");
+}
+
+/// A table is added up 200,000 rows at a time, and each stretch goes on where the one before ended. Most rows here are out of scope: they
+/// take room. Those in scope are the first and last of the stretches.
+#[tokio::test]
+async fn a_fault_is_found_at_both_ends_of_each_stretch_of_a_long_table() {
+    let clinic = Clinic::new().await;
+    let old = past_capture(
+        "INSERT INTO lab_bills (id, amount, created_at)
+         SELECT g, 1, '2023-01-01' FROM generate_series(1, 410000) AS g WHERE g % 200000 NOT IN (0, 199999)",
+    );
+    clinic.dba.batch_execute(&old).await.expect("writes old bills");
+    let attach = TRIGGERS[2].replace("'created_at'])", "'created_at'], go_live => '2024-01-01')");
+    clinic.dba.batch_execute(&attach).await.expect("attaches with a go-live date");
+    clinic
+        .write(
+            "INSERT INTO lab_bills (id, amount, paid, payment_mode, invoice_number, created_at)
+             SELECT g, 80, true, 'cash', 'L' || g, '2024-03-05 06:00+00'
+             FROM unnest(ARRAY[0, 199999, 200000, 399999, 400000, 410001]) AS g",
+        )
+        .await;
+    clinic.drain().await;
+    for full in [false, true] {
+        let report = clinic.reconcile(full).await;
+        assert_eq!((kinds(&report), report.outcome), (vec![], "proven"), "{}", report.to_text());
+        let change = past_capture("UPDATE lab_bills SET amount = amount + 1 WHERE created_at > '2024-01-01'");
+        clinic.dba.batch_execute(&change).await.expect("changes past capture");
+        let report = clinic.reconcile(full).await;
+        let mut found = kinds(&report);
+        found.sort_unstable_by_key(|(_, id)| id.parse::<u32>().ok());
+        let changed = ["0", "199999", "200000", "399999", "400000", "410001"];
+        assert_eq!(found, changed.map(|id| (Kind::Stale, id.to_string())), "{}", report.to_text());
+        clinic.drain().await;
+    }
 }
 
 /// Each of them would have a bucket of others opened, and the rows judged one by one.
