@@ -255,6 +255,8 @@ const KEY_LOOKUPS: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off
 /// Connects to consume: as `daybook_consumer`, which may read the mapped columns and append to the journal and no more,
 /// with settings that no role or database default can change, and time limits that free the locks of a hung session.
 ///
+/// By one process of the server: daybook asks for one thing at a time, and the application is to find another processor.
+///
 /// On the source, commits need not be durable at once: what is committed there are acknowledgements, and one that is lost
 /// in a crash is only repeated. On the ledger they must be.
 pub async fn connect_as_consumer(side: Side, address: &Address, statement_timeout: Duration) -> Result<Session> {
@@ -303,6 +305,7 @@ pub async fn connect_as_consumer(side: Side, address: &Address, statement_timeou
              SET TimeZone = 'UTC';
              SET DateStyle = 'ISO, YMD';
              SET extra_float_digits = 1;
+             SET max_parallel_workers_per_gather = 0;
              SET client_min_messages = warning;
              {KEY_LOOKUPS};
              SET synchronous_commit = {synchronous_commit};

@@ -67,10 +67,8 @@ const LOOKED_AT_MAX: usize = 100_000;
 
 /// The statements over all bills are planned for that, unlike those of a consumer: never by nested loops, which statistics that lag behind
 /// make look cheap; with room for what half a million bills are summed up by.
-///
-/// By one process of the server, as a run asks for one thing at a time: it keeps one processor busy, and the application is to find another.
 const SCANS: &str = "SET enable_nestloop = off; SET enable_seqscan = on; SET enable_bitmapscan = on; SET enable_hashjoin = on; SET enable_mergejoin = on; \
-    SET enable_material = on; SET plan_cache_mode = auto; SET max_parallel_workers_per_gather = 0; SET work_mem = '64MB'";
+    SET enable_material = on; SET plan_cache_mode = auto; SET work_mem = '64MB'";
 
 /// What a run is to do.
 #[derive(Debug, Clone, Default)]
