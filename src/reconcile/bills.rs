@@ -8,7 +8,7 @@ use super::buckets::{Bucket, Sums, amounts_to, buckets_for, fingerprint_of};
 use super::clinic::{Owed, RowRule, warning};
 use super::findings::FoundBy;
 use super::ledger_scan::LedgerSums;
-use super::reading::{Opened, Place, Reading, RowRead, Rows};
+use super::reading::{Opened, Place, Reading, RowRead, Rows, Stretches};
 use super::{LOOKED_AT_MAX, Reconciliation, Table, WARNINGS_MAX};
 use crate::database::Parameters;
 use crate::error::{Doing, Error, NextStep, Result};
@@ -91,20 +91,15 @@ impl Reconciliation {
 
     async fn source_sums(&self, table: &Table, buckets: i64) -> Result<Sums> {
         let reading = self.reading(table)?;
-        let mut sums = Sums::of(buckets);
-        let mut after: Place = None;
-        loop {
-            let (stretch, end) = reading.bucket_sums(&self.worker.source, after, buckets).await?;
-            for (bucket, rows, digests) in stretch {
+        let (mut sums, mut stretches) = (Sums::of(buckets), Stretches::default());
+        while let Some(stretch) = stretches.next(&reading, &self.worker.source).await? {
+            for (bucket, rows, digests) in reading.bucket_sums(&self.worker.source, &stretch, buckets).await? {
                 let sum = sums.bucket(bucket);
                 sum.rows += rows;
                 sum.digests += digests;
             }
-            if end.is_none() {
-                return Ok(sums);
-            }
-            after = end;
         }
+        Ok(sums)
     }
 
     /// The bills of these buckets whose digests differ, or that one side alone has.
@@ -114,11 +109,9 @@ impl Reconciliation {
         let judged = self.scans.query(sql::OPEN_BUCKETS, parameters).await.doing("reading digests of bills")?;
         let mut judged: HashMap<String, i64> = judged.iter().map(|row| (row.get(0), row.get(1))).collect();
         let reading = self.reading(table)?;
-        let mut candidates = HashSet::new();
-        let mut after: Place = None;
-        loop {
-            let (rows, end) = reading.open_buckets(&self.worker.source, after, buckets, opened).await?;
-            for (reference_id, digest) in rows {
+        let (mut candidates, mut stretches) = (HashSet::new(), Stretches::default());
+        while let Some(stretch) = stretches.next(&reading, &self.worker.source).await? {
+            for (reference_id, digest) in reading.open_buckets(&self.worker.source, &stretch, buckets, opened).await? {
                 match judged.remove(&reference_id) {
                     Some(of_bill) if of_bill == digest => {}
                     _ => {
@@ -126,10 +119,6 @@ impl Reconciliation {
                     }
                 }
             }
-            if end.is_none() {
-                break;
-            }
-            after = end;
         }
         candidates.extend(judged.into_keys());
         Ok(candidates.into_iter().collect())

@@ -1,12 +1,14 @@
 //! Reading a bill table for reconciliation: its digests by buckets, some buckets opened, and its rows; a stretch of the key's order at a
 //! time, each in a transaction of its own, so that whoever alters the table waits for a moment only.
 
+use std::collections::VecDeque;
+
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, ToSql};
 
 use super::clinic::RowRule;
 use crate::capture::{Table, read_expression};
-use crate::database::Session;
+use crate::database::{Session, quote_identifier};
 use crate::error::{Doing, Result};
 use crate::key;
 use crate::posting::rule::RuleSet;
@@ -15,8 +17,48 @@ use crate::posting::rule::RuleSet;
 /// server and this process busy by turns; each turn may be on the application's processor.
 const STRETCH_ROWS: i64 = 200_000;
 
+/// So many ends of stretches are looked for at a time, so that there are fewer such turns.
+const ENDS_MAX: i64 = 4;
+
 /// A place in the key's order, as texts: the end of a stretch. `None`: before the first row, or after the last.
 pub(super) type Place = Option<Vec<String>>;
+
+/// A part of a table, in the key's order: what lies beyond one place, up to another.
+pub(super) struct Stretch {
+    after: Place,
+    end: Place,
+}
+
+/// The stretches of a table, one by one. Every row lies in one of them, whatever is written meanwhile: each begins where the one before
+/// ended, and the last one has no end.
+#[derive(Default)]
+pub(super) struct Stretches {
+    /// Ends that were found, and not given out.
+    ends: VecDeque<Vec<String>>,
+    /// Beyond those that were found there is only the last one.
+    knows_last: bool,
+    /// Where the one that was given out last ended.
+    after: Place,
+    /// The last one was given out.
+    is_over: bool,
+}
+
+impl Stretches {
+    pub async fn next(&mut self, reading: &Reading<'_>, source: &Session) -> Result<Option<Stretch>> {
+        if self.is_over {
+            return Ok(None);
+        }
+        if self.ends.is_empty() && !self.knows_last {
+            let ends = reading.ends_of_stretches(source, self.after.as_ref()).await?;
+            self.knows_last = (ends.len() as i64) < ENDS_MAX;
+            self.ends = ends.into();
+        }
+        let (after, end) = (self.after.take(), self.ends.pop_front());
+        self.is_over = end.is_none();
+        self.after.clone_from(&end);
+        Ok(Some(Stretch { after, end }))
+    }
+}
 
 /// A row as the posting function takes it.
 pub(super) struct RowRead {
@@ -89,51 +131,50 @@ pub(super) struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// The digests of the next stretch by buckets: bucket, rows, and the sum of their digests. Returns where the stretch ended. They come as
-    /// an array each, as `Rows` do.
+    /// The digests of a stretch by buckets: bucket, rows, and the sum of their digests. They come as an array each, as `Rows` do.
     pub async fn bucket_sums(
         &self,
         source: &Session,
-        after: Place,
+        stretch: &Stretch,
         buckets: i64,
-    ) -> Result<(Vec<(i64, i64, i128)>, Place)> {
+    ) -> Result<Vec<(i64, i64, i128)>> {
         let select = "SELECT array_agg(s.bucket), array_agg(s.rows), array_agg(s.digests) \
                       FROM (SELECT d.digest & $2 AS bucket, count(*) AS rows, sum(d.digest)::text AS digests";
-        let (rows, end) = self.stretch(source, after, select, "", "GROUP BY 1) AS s", &[&(buckets - 1)]).await?;
+        let rows = self.digests(source, stretch, select, "", "GROUP BY 1) AS s", &[&(buckets - 1)]).await?;
         let mut sums = Vec::new();
         for row in &rows {
             let digests = array::<&str>(row, 2).map(|sum| sum.parse().unwrap_or_default());
             sums.extend(array(row, 0).zip(array(row, 1)).zip(digests).map(|((bucket, rows), sum)| (bucket, rows, sum)));
         }
-        Ok((sums, end))
+        Ok(sums)
     }
 
-    /// The bills of the next stretch that lie in these buckets, with their digests.
+    /// The bills of a stretch that lie in these buckets, with their digests.
     pub async fn open_buckets(
         &self,
         source: &Session,
-        after: Place,
+        stretch: &Stretch,
         buckets: i64,
         opened: &[i64],
-    ) -> Result<(Vec<(String, i64)>, Place)> {
+    ) -> Result<Vec<(String, i64)>> {
         let id = format!(", {} AS id", self.table.key_expression);
         let condition = "WHERE d.digest & $2 = ANY ($3)";
         let select = "SELECT d.id, d.digest";
-        let (rows, end) = self.stretch(source, after, select, &id, condition, &[&(buckets - 1), &opened]).await?;
+        let rows = self.digests(source, stretch, select, &id, condition, &[&(buckets - 1), &opened]).await?;
         // A key that became null is told by the look at capture.
-        Ok((rows.iter().filter_map(|row| Some((row.get::<_, Option<String>>(0)?, row.get(1)))).collect(), end))
+        Ok(rows.iter().filter_map(|row| Some((row.get::<_, Option<String>>(0)?, row.get(1)))).collect())
     }
 
     /// Reads the digests of a stretch: `select … FROM` its rows in scope `condition`. `more` is selected beside each digest.
-    async fn stretch(
+    async fn digests(
         &self,
         source: &Session,
-        after: Place,
+        stretch: &Stretch,
         select: &str,
         more: &str,
         condition: &str,
         parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<(Vec<Row>, Place)> {
+    ) -> Result<Vec<Row>> {
         let Reading { table, rules, time_zone } = self;
         let go_live = table.go_live();
         let mut all: Vec<&(dyn ToSql + Sync)> = vec![&go_live];
@@ -147,53 +188,64 @@ impl Reading<'_> {
                 scope = table.scope_expression(rules, time_zone, 1),
             )
         };
-        self.over_stretch(source, after, &all, statement).await
+        self.over_stretch(source, stretch, &all, statement).await
     }
 
-    /// Runs a statement over the next stretch, which `statement` writes around the conditions that bound it. They take the parameters
-    /// after those given.
+    /// Runs a statement over a stretch, which `statement` writes around the conditions that bound it. They take the parameters after those
+    /// given.
     pub async fn over_stretch(
         &self,
         source: &Session,
-        after: Place,
+        Stretch { after, end }: &Stretch,
         parameters: &[&(dyn ToSql + Sync)],
         statement: impl Fn(&str) -> String,
-    ) -> Result<(Vec<Row>, Place)> {
+    ) -> Result<Vec<Row>> {
         let order = self.table.order()?;
-        source.begin().await.doing("beginning to read")?;
-        source.batch_execute("SET LOCAL enable_hashjoin = on").await.doing("beginning to read")?; // with lists of bills
-        self.table.hold_still(source).await?;
-        let end = self.end_of_stretch(source, &order, after.as_ref()).await?;
         let mut all: Vec<&(dyn ToSql + Sync)> = parameters.to_vec();
         let mut bounds = String::new();
-        for (operator, place) in [(">", &after), ("<=", &end)] {
+        for (operator, place) in [(">", after), ("<=", end)] {
             if let Some(place) = place {
                 bounds += &format!(" AND ({order}) {operator} ({})", self.table.place_parameters(all.len() + 1));
                 all.extend(place.iter().map(|part| part as &(dyn ToSql + Sync)));
             }
         }
         let statement = statement(&bounds);
+        source.begin().await.doing("beginning to read")?;
+        source.batch_execute("SET LOCAL enable_hashjoin = on").await.doing("beginning to read")?; // with lists of bills
+        self.table.hold_still(source).await?;
         let rows = source.query(&statement, &all).await.doing("reading a stretch of the table");
         source.forget(&statement);
         let rows = rows?;
         source.commit().await.doing("ending to read")?;
-        Ok((rows, end))
+        Ok(rows)
     }
 
-    /// The place of the last row of the stretch after a place; `None` where the rest of the table is no longer than a stretch.
-    async fn end_of_stretch(&self, source: &Session, order: &str, after: Option<&Vec<String>>) -> Result<Place> {
-        let table = self.table;
-        let beyond = after.map_or(String::new(), |_| format!("WHERE ({order}) > ({})", table.place_parameters(2)));
+    /// The places of the last rows of the next stretches after a place, so many at most; fewer where the rest of the table is no longer than
+    /// a stretch.
+    async fn ends_of_stretches(&self, source: &Session, after: Option<&Vec<String>>) -> Result<Vec<Vec<String>>> {
+        let (table, order) = (self.table, self.table.order()?);
+        let beyond = after.map_or(String::new(), |_| format!("WHERE ({order}) > ({})", table.place_parameters(3)));
+        let of_last = table.order_columns.iter().map(|name| format!("last.{}", quote_identifier(name)));
+        let of_last = of_last.collect::<Vec<_>>().join(", ");
         let statement = format!(
-            "SELECT ARRAY[{texts}] FROM {name} AS bill {beyond} ORDER BY {order} OFFSET $1 LIMIT 1",
+            "WITH RECURSIVE last AS ( \
+                 (SELECT {order} FROM {name} AS bill {beyond} ORDER BY {order} OFFSET $1 LIMIT 1) \
+                 UNION ALL \
+                 SELECT next.* FROM last CROSS JOIN LATERAL \
+                     (SELECT {order} FROM {name} AS bill WHERE ({order}) > ({of_last}) ORDER BY {order} OFFSET $1 LIMIT 1) AS next \
+             ) \
+             SELECT ARRAY[{texts}] FROM last AS bill LIMIT $2",
             texts = table.place_texts(),
             name = table.qualified_name,
         );
         let offset = STRETCH_ROWS - 1;
-        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&offset];
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&offset, &ENDS_MAX];
         parameters.extend(after.into_iter().flatten().map(|part| part as &(dyn ToSql + Sync)));
-        let row = source.query_opt(&statement, &parameters).await.doing("reading keys")?;
-        Ok(row.map(|row| row.get(0)))
+        source.begin().await.doing("beginning to read")?;
+        table.hold_still(source).await?;
+        let rows = source.query(&statement, &parameters).await.doing("reading keys")?;
+        source.commit().await.doing("ending to read")?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
     /// The next rows after a place, of these buckets or of all, as the posting function takes them, and what they say to the clinic's rules.

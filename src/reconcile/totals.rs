@@ -10,7 +10,7 @@ use tokio_postgres::types::ToSql;
 
 use super::findings::{Finding, FoundBy, Kind, resolve};
 use super::plain_sql::{PlainLine, PlainRule, Surroundings, plain_rule};
-use super::reading::{Place, Reading};
+use super::reading::{Reading, Stretches};
 use super::{BILLS_MAX, FINDINGS_MAX, Reconciliation, Table};
 use crate::database::{Parameters, quote_literal};
 use crate::error::{Doing, NextStep, Result};
@@ -100,22 +100,17 @@ impl Reconciliation {
         let reading = self.reading(table)?;
         let mut totals = Totals::new();
         for (at, rule) in rules.iter().enumerate() {
-            let mut after: Place = None;
-            loop {
+            let mut stretches = Stretches::default();
+            while let Some(stretch) = stretches.next(&reading, &self.worker.source).await? {
                 let write = |bounds: &str| statement(&reading, rules, at, &Rows::Totals, !excluded.is_empty(), bounds);
                 let go_live = reading.table.go_live();
                 let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&go_live];
                 if !excluded.is_empty() {
                     parameters.push(excluded);
                 }
-                let (rows, end) = reading.over_stretch(&self.worker.source, after, &parameters, write).await?;
-                for row in &rows {
+                for row in &reading.over_stretch(&self.worker.source, &stretch, &parameters, write).await? {
                     add_totals(rule, row, &mut totals);
                 }
-                if end.is_none() {
-                    break;
-                }
-                after = end;
             }
         }
         Ok(totals)
@@ -239,16 +234,11 @@ impl Reconciliation {
                         Rows::Days(days) => days.iter().map(String::as_str).filter(|day| !day.is_empty()).collect(),
                         _ => Vec::new(),
                     };
-                    let mut after: Place = None;
-                    loop {
+                    let mut stretches = Stretches::default();
+                    while let Some(stretch) = stretches.next(&reading, &self.worker.source).await? {
                         let write = |bounds: &str| statement(&reading, rules, at, &which, false, bounds);
                         let parameters: [&(dyn ToSql + Sync); 2] = [&go_live, &days];
-                        let (rows, end) = reading.over_stretch(&self.worker.source, after, &parameters, write).await?;
-                        add(&rows);
-                        if end.is_none() {
-                            break;
-                        }
-                        after = end;
+                        add(&reading.over_stretch(&self.worker.source, &stretch, &parameters, write).await?);
                     }
                 }
             }
