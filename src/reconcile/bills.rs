@@ -3,13 +3,12 @@
 //! which are looked at under their locks.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Instant;
 
 use super::buckets::{Bucket, Sums, amounts_to, buckets_for, fingerprint_of};
 use super::clinic::{Owed, RowRule, warning};
 use super::findings::FoundBy;
 use super::ledger_scan::LedgerSums;
-use super::reading::{Opened, Place, Reading, RowRead, Rows, Stretches, rest};
+use super::reading::{Opened, Place, Reading, RowRead, Rows, Stretches};
 use super::{LOOKED_AT_MAX, Reconciliation, Table, WARNINGS_MAX};
 use crate::database::Parameters;
 use crate::error::{Doing, Error, NextStep, Result};
@@ -135,7 +134,6 @@ impl Reconciliation {
         let mut owed = self.owed_for_too_long().await?;
         let (mut after, mut at_a_time): (Place, i64) = (None, ROWS_FIRST);
         loop {
-            let began = Instant::now();
             let RowsRead { rows, unread, end } = self.next_rows(table, after.take(), at_a_time, asked, None).await?;
             at_a_time = fitting(rows.as_ref().map(Rows::size), at_a_time);
             table.has_unasked_rows |= rows.as_ref().is_none_or(|rows| rows.asked < asked.len());
@@ -159,7 +157,6 @@ impl Reconciliation {
             });
             let judged = self.alive_until(judging).await?;
             (sums, owed) = judged.map_err(|error| Error::Unexpected(format!("judging rows: {error}")))?;
-            rest(began).await;
             self.beat().await?;
             if end.is_none() {
                 break;

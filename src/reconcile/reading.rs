@@ -2,7 +2,6 @@
 //! time, each in a transaction of its own, so that whoever alters the table waits for a moment only.
 
 use std::collections::VecDeque;
-use std::time::Instant;
 
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, ToSql};
@@ -20,14 +19,6 @@ const STRETCH_ROWS: i64 = 200_000;
 
 /// So many ends of stretches are looked for at a time, so that there are fewer such turns.
 const ENDS_MAX: i64 = 4;
-
-/// A pass rests for this part of the time that it took to read, so that it costs the application less.
-const REST: u32 = 10;
-
-/// Rests after what began then. Nothing is to be held meanwhile: no lock, and no transaction.
-pub(super) async fn rest(began: Instant) {
-    tokio::time::sleep(began.elapsed() / REST).await;
-}
 
 /// A place in the key's order, as texts: the end of a stretch. `None`: before the first row, or after the last.
 pub(super) type Place = Option<Vec<String>>;
@@ -219,7 +210,6 @@ impl Reading<'_> {
             }
         }
         let statement = statement(&bounds);
-        let began = Instant::now();
         source.begin().await.doing("beginning to read")?;
         source.batch_execute("SET LOCAL enable_hashjoin = on").await.doing("beginning to read")?; // with lists of bills
         self.table.hold_still(source).await?;
@@ -227,7 +217,6 @@ impl Reading<'_> {
         source.forget(&statement);
         let rows = rows?;
         source.commit().await.doing("ending to read")?;
-        rest(began).await;
         Ok(rows)
     }
 
