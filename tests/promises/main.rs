@@ -42,6 +42,7 @@ mod reconciling_under_load;
 mod reports;
 mod retention;
 mod rules;
+mod sessions;
 mod streaming;
 mod switches;
 mod tls;
