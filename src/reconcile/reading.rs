@@ -220,7 +220,7 @@ impl Reading<'_> {
         Ok(rows)
     }
 
-    /// The places of the last rows of the next stretches after a place, so many at most; fewer where the rest of the table is no longer than
+    /// The places of the last rows of the next stretches after a place, ENDS_MAX at most; fewer where the rest of the table is no longer than
     /// a stretch.
     async fn ends_of_stretches(&self, source: &Session, after: Option<&Vec<String>>) -> Result<Vec<Vec<String>>> {
         let (table, order) = (self.table, self.table.order()?);
