@@ -13,7 +13,6 @@ SELECT jsonb_build_object(
                  FROM pg_settings AS s
                  WHERE s.name IN ('fsync', 'full_page_writes', 'autovacuum', 'track_counts', 'default_transaction_read_only',
                                   'wal_level', 'max_connections', 'TimeZone')),
-    'zone_is_known', EXISTS (SELECT FROM pg_timezone_names WHERE name = current_setting('TimeZone')),
     'reserved_connections', (SELECT coalesce(sum(s.setting::integer), 0) FROM pg_settings AS s
                              WHERE s.name IN ('superuser_reserved_connections', 'reserved_connections')),
     'clients', (SELECT coalesce(sum(numbackends), 0) FROM pg_stat_database),

@@ -1,6 +1,8 @@
 //! The order in which doctor looks: servers, schemas, each side's installation, the work. Each step looks only where the one before
 //! it found something to look at.
 
+use tokio_postgres::error::SqlState;
+
 use super::facts::{
     Attached, Attention, Book, Clock, Function, Guards, Queue, Rights, Roles, RuleFacts, Schema, Server, Transactions,
     Zones,
@@ -12,6 +14,7 @@ use super::{Limits, columns, installed, queue, rights, server, shipped, tables, 
 use crate::capture::fit::Definition;
 use crate::database::{Side, quote_identifier};
 use crate::error::{Doing, Error, Result};
+use crate::identity::knows_time_zone;
 use crate::install::{self, Shipped};
 use crate::options::Databases;
 use crate::posting::rule::{Rule, RuleSet};
@@ -129,7 +132,8 @@ async fn could_be_installed(
         }
     }
     if let Some(server) = source_server {
-        report.take("zone_of_server", "source", server::zone_of_server(server));
+        let is_known = knows_time_zone(&source.client, server.setting("TimeZone")).await?;
+        report.take("zone_of_server", "source", server::zone_of_server(server, is_known));
         report.take("wal_level", "source", server::wal_level(server));
     }
     Ok(())
@@ -358,8 +362,26 @@ async fn look_at_zones(source: &Look, ledger: &Look, book: &Book, report: &mut R
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = include_str!("../../sql/doctor/zones.sql");
-    let here: Option<Zones> = source.ask(report, "time zones", sql, &[&names, &instants]).await?;
-    let there: Option<Zones> = ledger.ask(report, "time zones", sql, &[&names, &instants]).await?;
+    let here = local_times(source, &names, &instants, report).await?;
+    let there = local_times(ledger, &names, &instants, report).await?;
     Ok(here.zip(there).map(|(here, there)| together::zones(&here, &there)).unwrap_or_default())
+}
+
+/// What a server makes of zones. It is asked for each by itself, since it fails where it does not know one.
+async fn local_times(look: &Look, names: &[String], instants: &[String], report: &mut Report) -> Result<Option<Zones>> {
+    let mut zones = Zones::new();
+    for name in names {
+        let sql = include_str!("../../sql/doctor/local_times.sql");
+        let answer = look.client.query_one(sql, &[name, &instants]).await;
+        let is_unknown = answer.as_ref().is_err_and(|error| error.code() == Some(&SqlState::INVALID_PARAMETER_VALUE));
+        let times = match is_unknown {
+            true => None,
+            false => match look.told(report, "time zones", answer)? {
+                Some(times) => Some(times),
+                None => return Ok(None),
+            },
+        };
+        zones.insert(name.clone(), times);
+    }
+    Ok(Some(zones))
 }

@@ -25,7 +25,6 @@ pub struct Server {
     pub timeline: String,
     pub in_recovery: bool,
     pub settings: BTreeMap<String, Setting>,
-    pub zone_is_known: bool,
     pub reserved_connections: i64,
     pub clients: i64,
     pub database_connection_limit: i64,

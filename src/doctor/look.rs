@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::address::Address;
 use serde::de::DeserializeOwned;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 
 use super::facts::{Backends, Clock};
 use super::finding::{Finding, Place, Report};
@@ -52,7 +52,17 @@ impl Look {
         sql: &str,
         parameters: Parameters<'_>,
     ) -> Result<Option<T>> {
-        let value: serde_json::Value = match self.client.query_one(sql, parameters).await {
+        self.told(report, what, self.client.query_one(sql, parameters).await)
+    }
+
+    /// The same, of an answer that is here.
+    pub fn told<T: DeserializeOwned>(
+        &self,
+        report: &mut Report,
+        what: &str,
+        answer: Result<Row, tokio_postgres::Error>,
+    ) -> Result<Option<T>> {
+        let value: serde_json::Value = match answer {
             Ok(row) => row.get(0),
             Err(error) => {
                 let Some(finding) = self.unreadable(what, &error) else {

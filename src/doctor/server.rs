@@ -97,8 +97,8 @@ pub fn encoding(source: &Server, ledger: &Server) -> Vec<Finding> {
 }
 
 /// Installing takes the source server's zone for the book's where none is named.
-pub fn zone_of_server(source: &Server) -> Vec<Finding> {
-    if source.zone_is_known {
+pub fn zone_of_server(source: &Server, is_known: bool) -> Vec<Finding> {
+    if is_known {
         return Vec::new();
     }
     let problem = format!(

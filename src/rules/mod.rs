@@ -12,6 +12,7 @@ use tokio_postgres::Client;
 
 use crate::database::{Side, connect};
 use crate::error::{Doing, Error, Result, explain, is_undefined};
+use crate::identity::knows_time_zone;
 use crate::ledger::Book;
 use crate::options::Urls;
 use crate::posting::entries::Calendar;
@@ -167,13 +168,12 @@ impl Site {
                 self.book_name
             )));
         }
-        if let Some(zone) = &rule.time_zone {
-            let sql = "SELECT EXISTS (SELECT FROM pg_timezone_names WHERE name = $1)";
-            if !self.source.query_one(sql, &[zone]).await.doing("looking up the time zone")?.get::<_, bool>(0) {
-                return Err(Error::Usage(format!(
-                    "{place}: PostgreSQL knows no time zone {zone}: give one of pg_timezone_names, such as Europe/Madrid"
-                )));
-            }
+        if let Some(zone) = &rule.time_zone
+            && !knows_time_zone(&self.source, zone).await?
+        {
+            return Err(Error::Usage(format!(
+                "{place}: PostgreSQL knows no time zone {zone}: give one of pg_timezone_names, such as Europe/Madrid"
+            )));
         }
         Ok(rule)
     }

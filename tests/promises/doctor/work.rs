@@ -1,6 +1,7 @@
 //! The queue, who works on it, what waits for a person, and whether source and ledger belong together.
 
 use daybook::doctor::Limits;
+use daybook::doctor::finding::Place;
 
 use super::{ERROR, INFO, Patient, WARNING};
 use crate::harness::{Clinic, Cluster};
@@ -162,6 +163,21 @@ async fn doctor_finds_a_source_and_a_ledger_that_do_not_belong_together_and_rejo
     patient.ledger("DELETE FROM ledger.sources", &meeting).await;
     clinic.drain().await;
     patient.is_content().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_finds_a_time_zone_that_a_server_does_not_know() {
+    let clinic = Clinic::new().await;
+    let patient = Patient::of(&clinic);
+    patient.is_content().await;
+    // As on a server whose zone files are older than those of the one that the book was made on.
+    let elsewhere = "ALTER TABLE ledger.books DROP CONSTRAINT time_zone_exists; SET session_replication_role = replica; \
+                     UPDATE ledger.books SET time_zone = 'Nowhere/Atall'; RESET session_replication_role";
+    clinic.accountant.batch_execute(elsewhere).await.expect("renames the zone");
+    let findings = patient.findings().await;
+    let found = findings.iter().find(|finding| finding.check == "zones").expect("is found");
+    assert_eq!((found.severity, found.fix_in), (ERROR, Place::Shell));
+    assert!(found.problem.contains("the source server does not know the time zone 'Nowhere/Atall'"), "{found:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
