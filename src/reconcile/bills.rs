@@ -91,7 +91,7 @@ impl Reconciliation {
 
     async fn source_sums(&self, table: &Table, buckets: i64) -> Result<Sums> {
         let reading = self.reading(table)?;
-        let (mut sums, mut stretches) = (Sums::of(buckets), Stretches::default());
+        let (mut sums, mut stretches) = (Sums::of(buckets), Stretches::new());
         while let Some(stretch) = stretches.next(&reading, &self.worker.source).await? {
             for (bucket, rows, digests) in reading.bucket_sums(&self.worker.source, &stretch, buckets).await? {
                 let sum = sums.bucket(bucket);
@@ -109,7 +109,7 @@ impl Reconciliation {
         let judged = self.scans.query(sql::OPEN_BUCKETS, parameters).await.doing("reading digests of bills")?;
         let mut judged: HashMap<String, i64> = judged.iter().map(|row| (row.get(0), row.get(1))).collect();
         let reading = self.reading(table)?;
-        let (mut candidates, mut stretches) = (HashSet::new(), Stretches::default());
+        let (mut candidates, mut stretches) = (HashSet::new(), Stretches::new());
         while let Some(stretch) = stretches.next(&reading, &self.worker.source).await? {
             for (reference_id, digest) in reading.open_buckets(&self.worker.source, &stretch, buckets, opened).await? {
                 match judged.remove(&reference_id) {

@@ -31,31 +31,28 @@ pub(super) struct Stretch {
 
 /// The stretches of a table, one by one. Every row lies in one of them, whatever is written meanwhile: each begins where the one before
 /// ended, and the last one has no end.
-#[derive(Default)]
 pub(super) struct Stretches {
-    /// Ends that were found, and not given out.
-    ends: VecDeque<Vec<String>>,
-    /// Beyond those that were found there is only the last one.
-    knows_last: bool,
-    /// Where the one that was given out last ended.
-    after: Place,
-    /// The last one was given out.
-    is_over: bool,
+    /// Where the next one begins; `None` where there is no other.
+    after: Option<Place>,
+    /// Where the next ones end, as far as that was asked.
+    ends: VecDeque<Place>,
 }
 
 impl Stretches {
+    pub fn new() -> Self {
+        Stretches { after: Some(None), ends: VecDeque::new() }
+    }
+
     pub async fn next(&mut self, reading: &Reading<'_>, source: &Session) -> Result<Option<Stretch>> {
-        if self.is_over {
-            return Ok(None);
+        let Some(after) = self.after.take() else { return Ok(None) };
+        if self.ends.is_empty() {
+            let ends = reading.ends_of_stretches(source, after.as_ref()).await?;
+            let is_the_rest = (ends.len() as i64) < ENDS_MAX;
+            self.ends.extend(ends.into_iter().map(Some));
+            self.ends.extend(is_the_rest.then_some(None));
         }
-        if self.ends.is_empty() && !self.knows_last {
-            let ends = reading.ends_of_stretches(source, self.after.as_ref()).await?;
-            self.knows_last = (ends.len() as i64) < ENDS_MAX;
-            self.ends = ends.into();
-        }
-        let (after, end) = (self.after.take(), self.ends.pop_front());
-        self.is_over = end.is_none();
-        self.after.clone_from(&end);
+        let end = self.ends.pop_front().flatten();
+        self.after = end.clone().map(Some);
         Ok(Some(Stretch { after, end }))
     }
 }

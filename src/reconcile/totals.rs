@@ -100,7 +100,7 @@ impl Reconciliation {
         let reading = self.reading(table)?;
         let mut totals = Totals::new();
         for (at, rule) in rules.iter().enumerate() {
-            let mut stretches = Stretches::default();
+            let mut stretches = Stretches::new();
             while let Some(stretch) = stretches.next(&reading, &self.worker.source).await? {
                 let write = |bounds: &str| statement(&reading, rules, at, &Rows::Totals, !excluded.is_empty(), bounds);
                 let go_live = reading.table.go_live();
@@ -234,7 +234,7 @@ impl Reconciliation {
                         Rows::Days(days) => days.iter().map(String::as_str).filter(|day| !day.is_empty()).collect(),
                         _ => Vec::new(),
                     };
-                    let mut stretches = Stretches::default();
+                    let mut stretches = Stretches::new();
                     while let Some(stretch) = stretches.next(&reading, &self.worker.source).await? {
                         let write = |bounds: &str| statement(&reading, rules, at, &which, false, bounds);
                         let parameters: [&(dyn ToSql + Sync); 2] = [&go_live, &days];
