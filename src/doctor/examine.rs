@@ -92,10 +92,11 @@ async fn look_at_server(
     };
     // It would have refused the connection otherwise.
     report.take("server_version", side.name(), Vec::new());
-    let backends = look.backends(config).await?;
-    report.take("pooling", side.name(), server::pooling(&backends, side));
     let sql = include_str!("../../sql/doctor/server.sql");
     let facts: Option<Server> = look.ask(report, "the server", sql, &[]).await?;
+    // After the connections were counted: one more is made for it, which the server counts until a moment after it ended.
+    let backends = look.backends(config).await?;
+    report.take("pooling", side.name(), server::pooling(&backends, side));
     look.settle().await?;
     let clock = look.clock().await?;
     report.take("clock", side.name(), server::clock(&clock, side, limits));

@@ -68,14 +68,29 @@ impl<'a> Patient<'a> {
     /// Everything but what is so on purpose: the servers of tests do not write durably, and tables that were attached empty were
     /// never enqueued as a whole.
     async fn findings(&self) -> Vec<Finding> {
+        let began: chrono::DateTime<chrono::Utc> =
+            self.dba.query_one("SELECT clock_timestamp()", &[]).await.expect("tells the time").get(0);
         let report = examine(&self.databases, &self.limits).await.expect("looks");
         assert!(report.ok.len() > 10, "{:?}", report.ok);
+        self.await_end_of_sessions(began).await;
         let is_on_purpose = |finding: &Finding| match finding.check {
             "settings" => finding.fix.contains("command line"),
             "backfill" => true,
             _ => false,
         };
         report.findings.into_iter().filter(|finding| !is_on_purpose(finding)).collect()
+    }
+
+    /// A server ends the sessions of a look a moment after it, and counts them among its connections until then.
+    async fn await_end_of_sessions(&self, began: chrono::DateTime<chrono::Utc>) {
+        let left = "SELECT count(*) FROM pg_stat_activity
+                    WHERE datname = current_database() AND application_name = 'daybook' AND backend_start > $1";
+        for _ in 0..100 {
+            if self.dba.query_one(left, &[&began]).await.expect("counts sessions").get::<_, i64>(0) == 0 {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
     }
 
     /// Says what is advised, as it stands: SQL statement by statement, commands to a shell.
