@@ -3,10 +3,9 @@
 //! Two million bills, half a million a table, posted by `drain`; DAYBOOK_BENCH_BILLS changes how many. Then the pass by digests and the
 //! full pass (each row through the posting function, and totals in plain SQL), the memory that this process took at most, and what a
 //! writing application notices meanwhile: beside the join, too, which is what one busy query costs it on this machine. Once as the system
-//! places the processes, and once where the application has the first processor for itself, so that what a pass costs it is told apart
+//! places the processes, and once where the application has a processor for itself, so that what a pass costs it is told apart
 //! from what the system's scheduler does.
 
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use daybook::address::{Address, parse_url};
@@ -17,7 +16,7 @@ use daybook::install::install;
 use daybook::options::Databases;
 use daybook::private_server::PrivateServer;
 use daybook::reconcile::{Options, reconcile};
-use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
@@ -98,42 +97,48 @@ async fn main() {
     }
     println!("  memory: {memory} MB at most before, {} MB after", peak_megabytes());
 
-    let all = std::thread::available_parallelism().map_or(1, usize::from);
-    let placements =
-        [Placement { application: 0..all, others: 0..all }, Placement { application: 0..1, others: 1..all }];
-    let postmaster: String = client
-        .query_one("SELECT split_part(pg_read_file('postmaster.pid'), chr(10), 1)", &[])
-        .await
-        .expect("tells its process")
-        .get(0);
-    for placement in placements.into_iter().take(all) {
-        // New sessions are placed as the postmaster is.
-        place(postmaster.parse().expect("a number"), &placement.others);
-        place_threads(std::process::id() as i32, &placement.others);
-        place(server_process(&client).await, &placement.others);
-        match placement.application == placement.others {
-            true => println!("processes on the processors that the system gives them:"),
-            false => println!("the application on the first processor, all else on the others:"),
-        }
-        for beside in [Beside::Join, Beside::Pass { full: false }, Beside::Pass { full: true }] {
-            let (mut alone, mut meanwhile) = (Writing::default(), Writing::default());
-            for _ in 0..ROUNDS {
-                consumer::drain(options.clone(), Duration::from_secs(3_600)).await.expect("drains");
-                alone.extend(writing(&config, &placement).await.expect("writes"));
-                let busy = async {
-                    loop {
-                        match beside {
-                            Beside::Join => drop(timed(&client, include_str!("outer_join.sql")).await),
-                            Beside::Pass { full } => drop(pass(&options, full, bills).await),
-                        }
+    println!("processes on the processors that the system gives them:");
+    beside_what_runs(&client, &config, &options, bills, None).await;
+    let Some(placement) = Placement::of_its_own() else { return };
+    println!("the application on one processor, all else on the others:");
+    // New sessions are placed as the postmaster is, and new threads as those that start them.
+    let postmaster = "SELECT split_part(pg_read_file('postmaster.pid'), chr(10), 1)::integer";
+    for process in [postmaster, OWN_PROCESS] {
+        place(client.query_one(process, &[]).await.expect("tells a process").get(0), &placement.others);
+    }
+    for thread in std::fs::read_dir("/proc/self/task").expect("lists threads").flatten() {
+        place(thread.file_name().to_string_lossy().parse().expect("a number"), &placement.others);
+    }
+    beside_what_runs(&client, &config, &options, bills, Some(placement)).await;
+}
+
+const OWN_PROCESS: &str = "SELECT pg_backend_pid()";
+
+/// What an application notices beside the join and the passes.
+async fn beside_what_runs(
+    client: &Client,
+    config: &Address,
+    options: &Databases,
+    bills: i64,
+    placement: Option<Placement>,
+) {
+    for beside in [Beside::Join, Beside::Pass { full: false }, Beside::Pass { full: true }] {
+        let (mut alone, mut meanwhile) = (Writing::default(), Writing::default());
+        for _ in 0..ROUNDS {
+            consumer::drain(options.clone(), Duration::from_secs(3_600)).await.expect("drains");
+            alone.extend(writing(config, placement).await.expect("writes"));
+            let busy = async {
+                loop {
+                    match beside {
+                        Beside::Join => drop(timed(client, include_str!("outer_join.sql")).await),
+                        Beside::Pass { full } => drop(pass(options, full, bills).await),
                     }
-                };
-                let times =
-                    tokio::select! { times = writing(&config, &placement) => times, () = busy => unreachable!() };
-                meanwhile.extend(times.expect("writes"));
-            }
-            tell(beside, &alone, &meanwhile);
+                }
+            };
+            let times = tokio::select! { times = writing(config, placement) => times, () = busy => unreachable!() };
+            meanwhile.extend(times.expect("writes"));
         }
+        tell(beside, &alone, &meanwhile);
     }
 }
 
@@ -160,26 +165,27 @@ fn tell(beside: Beside, alone: &Writing, meanwhile: &Writing) {
 }
 
 /// The processors that may run the application and its session, and those for all else.
+#[derive(Clone, Copy)]
 struct Placement {
-    application: Range<usize>,
-    others: Range<usize>,
+    application: CpuSet,
+    others: CpuSet,
 }
 
-/// Has the system run a process or thread on these processors only.
-fn place(process: i32, processors: &Range<usize>) {
-    let mut set = CpuSet::new();
-    processors.clone().for_each(|processor| set.set(processor).expect("a processor"));
-    sched_setaffinity(Pid::from_raw(process), &set).expect("places a process: this takes the rights of root");
-}
-
-fn place_threads(process: i32, processors: &Range<usize>) {
-    for thread in std::fs::read_dir(format!("/proc/{process}/task")).expect("lists threads").flatten() {
-        place(thread.file_name().to_string_lossy().parse().expect("a number"), processors);
+impl Placement {
+    /// One processor for the application; `None` where there is no other.
+    fn of_its_own() -> Option<Placement> {
+        let all = sched_getaffinity(Pid::from_raw(0)).expect("tells its processors");
+        let mut processors = (0..CpuSet::count()).filter(|at| all.is_set(*at).unwrap_or_default());
+        let first = processors.next()?;
+        let (mut application, mut others) = (CpuSet::new(), all);
+        application.set(first).and(others.unset(first)).expect("a processor");
+        processors.next().map(|_| Placement { application, others })
     }
 }
 
-async fn server_process(client: &Client) -> i32 {
-    client.query_one("SELECT pg_backend_pid()", &[]).await.expect("asks").get(0)
+/// Has the system run a process or a thread on these processors only.
+fn place(process: i32, processors: &CpuSet) {
+    sched_setaffinity(Pid::from_raw(process), processors).expect("places a process of its own user, or as root");
 }
 
 /// What runs beside the application. One plain query keeps one processor busy: what it costs the application is the machine's.
@@ -217,16 +223,18 @@ impl Writing {
 
 /// INSERTs over some thirty seconds. An application has a process of its own, and does not wait for what this one computes: it is a thread
 /// here.
-fn writing(config: &Address, placement: &Placement) -> JoinHandle<Writing> {
-    let (config, own, others) = (config.clone(), placement.application.clone(), placement.others.clone());
+fn writing(config: &Address, placement: Option<Placement>) -> JoinHandle<Writing> {
+    let config = config.clone();
     tokio::task::spawn_blocking(move || {
-        place(0, &own);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let client = connect(Side::Source, &config).await.expect("connects");
             let insert = client.prepare(INSERT).await.expect("prepares");
-            let process = server_process(&client).await;
-            place(process, &own);
+            let process: i32 = client.query_one(OWN_PROCESS, &[]).await.expect("asks").get(0);
+            if let Some(Placement { application, .. }) = &placement {
+                place(process, application);
+                place(0, application);
+            }
             let waited_before = waited_for_processor(process);
             let mut times = Vec::new();
             for _ in 0..INSERTS {
@@ -235,7 +243,9 @@ fn writing(config: &Address, placement: &Placement) -> JoinHandle<Writing> {
                 times.push(began.elapsed());
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            place(0, &others); // this thread does other work next
+            if let Some(Placement { others, .. }) = &placement {
+                place(0, others); // this thread does other work next
+            }
             Writing { times, waited: waited_for_processor(process) - waited_before }
         })
     })
