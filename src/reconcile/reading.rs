@@ -242,7 +242,9 @@ impl Reading<'_> {
         table.hold_still(source).await?;
         let rows = source.query(&statement, &parameters).await.doing("reading keys")?;
         source.commit().await.doing("ending to read")?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+        // A key that became null, which the look at capture tells, ends no stretch: nothing can be asked to lie beyond it.
+        let parts = |row: &Row| row.get::<_, Vec<Option<String>>>(0).into_iter().collect();
+        Ok(rows.iter().map_while(parts).collect())
     }
 
     /// The next rows after a place, of these buckets or of all, as the posting function takes them, and what they say to the clinic's rules.

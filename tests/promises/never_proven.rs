@@ -3,7 +3,7 @@
 use daybook::reconcile::Report;
 use daybook::reconcile::findings::Kind;
 
-use crate::harness::{CLINIC, Clinic, Cluster};
+use crate::harness::{CLINIC, Clinic, Cluster, TRIGGERS};
 use crate::reconciliation::{BILLS, kinds};
 
 const OFF: &str = "ALTER TABLE lab_bills DISABLE TRIGGER daybook_capture";
@@ -118,6 +118,28 @@ async fn a_key_that_became_null_is_told_and_nothing_panics() {
     clinic.drain().await;
     clinic.dba.batch_execute("ALTER TABLE lab_bills ALTER id DROP NOT NULL; ALTER TABLE lab_bills DISABLE TRIGGER daybook_capture;
         INSERT INTO lab_bills (id, amount, invoice_number) VALUES (NULL, 1, 'N'); ALTER TABLE lab_bills ENABLE ALWAYS TRIGGER daybook_capture").await.expect("writes");
+    for full in [false, true] {
+        let report = clinic.reconcile(full).await;
+        assert_ne!(report.outcome, "proven", "{}", report.to_text());
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_became_null_where_a_stretch_would_end_is_told_and_nothing_panics() {
+    let clinic = Clinic::new().await;
+    let sql = "ALTER TABLE lab_bills DROP CONSTRAINT lab_bills_pkey, ADD UNIQUE (id); ALTER TABLE lab_bills ALTER id DROP IDENTITY";
+    clinic.dba.batch_execute(sql).await.expect("the vendor changes the key");
+    clinic.write(BILLS).await;
+    clinic.drain().await;
+    let attach = TRIGGERS[2].replace("'created_at'])", "'created_at'], go_live => '2024-01-01')");
+    clinic.dba.batch_execute(&attach).await.expect("attaches with a go-live date");
+    // Nulls come last: the 200,000th row of the order has none.
+    let sql = format!(
+        "ALTER TABLE lab_bills ALTER id DROP NOT NULL; {OFF}; INSERT INTO lab_bills (id, amount, created_at)
+         SELECT 1000 + g, 1, timestamptz '2023-01-01' FROM generate_series(1, 199999 - (SELECT count(*) FROM lab_bills)) AS g
+         UNION ALL SELECT NULL, 1, '2024-03-05'; {ON}"
+    );
+    clinic.dba.batch_execute(&sql).await.expect("writes");
     for full in [false, true] {
         let report = clinic.reconcile(full).await;
         assert_ne!(report.outcome, "proven", "{}", report.to_text());
