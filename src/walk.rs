@@ -30,7 +30,7 @@ pub struct Chunk {
 
 impl Table {
     /// Enqueues the next keys of the table after the given one, in key order, server-side. Those that are surely older than
-    /// the go-live date are passed over.
+    /// the go-live date are passed over, and keys of which a part became null, beyond which nothing can be asked to lie: doctor tells them.
     pub async fn enqueue_chunk(
         &self,
         source: &Session,
@@ -109,11 +109,12 @@ impl Table {
         let texts = self.place_texts();
         let beyond = match goes_on {
             false => String::new(),
-            true => format!("WHERE ({order}) > ({})", self.place_parameters(6)),
+            true => format!(" AND ({order}) > ({})", self.place_parameters(6)),
         };
         format!(
             "WITH page AS MATERIALIZED (SELECT p.*, row_number() OVER () AS n FROM (\
-                 SELECT {key} AS id, {scope} AS is_in_scope, ARRAY[{texts}] AS place FROM {table} AS bill {beyond} \
+                 SELECT {key} AS id, {scope} AS is_in_scope, ARRAY[{texts}] AS place FROM {table} AS bill \
+                 WHERE ({order}) IS NOT NULL{beyond} \
                  ORDER BY {order} LIMIT $4) AS p), \
              enqueued AS (INSERT INTO daybook.sync_queue (source, reference_type, reference_id, operation, origin) \
                  SELECT $1, $2, id, 'synchronise', $3 FROM page WHERE is_in_scope AND octet_length(id) <= {KEY_BYTES_MAX} \

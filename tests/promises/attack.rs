@@ -278,6 +278,20 @@ async fn a_key_part_that_became_null_is_told() {
     assert!(drained.unfinished > 0 || drained.parked > 0 || !alerts.is_empty(), "{drained:?} {told} {alerts}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_passes_a_key_that_became_null_and_enqueues_the_others() {
+    let clinic = Clinic::new().await;
+    odd(&clinic, "a int, b int NOT NULL", "UNIQUE (b)", "'b'", "").await;
+    let nulls = "ALTER TABLE odd ALTER b DROP NOT NULL; ALTER TABLE odd DISABLE TRIGGER daybook_capture;
+                 INSERT INTO odd (a, b, amount) VALUES (1, 1, 10), (2, NULL, 20), (3, 3, 30);
+                 ALTER TABLE odd ENABLE ALWAYS TRIGGER daybook_capture; SELECT daybook.backfill('odd')";
+    dba(&clinic, nulls).await;
+    let drained = clinic.drain_for(Duration::from_secs(10)).await;
+    let posted = "SELECT string_agg(DISTINCT reference_id, ' ' ORDER BY reference_id) FROM ledger.journal_entries";
+    assert_eq!(clinic.ledger_text(posted).await, "1 3", "{drained:?}");
+    assert_eq!(drained.unfinished, 0, "the walk has ended");
+}
+
 async fn fill_odd(clinic: &Clinic, n: i32) {
     dba(
         clinic,
