@@ -133,8 +133,15 @@ async fn could_be_installed(
         }
     }
     if let Some(server) = source_server {
-        let is_known = knows_time_zone(&source.client, server.setting("TimeZone")).await?;
-        report.take("zone_of_server", "source", server::zone_of_server(server, is_known));
+        let is_known = knows_time_zone(&source.client, server.setting("TimeZone")).await;
+        let refused = match &is_known {
+            Err(Error::Database { source: error, .. }) => source.unreadable("time zones", error),
+            _ => None,
+        };
+        match refused {
+            Some(finding) => report.findings.push(finding),
+            None => report.take("zone_of_server", "source", server::zone_of_server(server, is_known?)),
+        }
         report.take("wal_level", "source", server::wal_level(server));
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Before installing, and with half of it.
 
 use daybook::database::{Side, connect};
-use daybook::doctor::finding::Place;
+use daybook::doctor::finding::{Finding, Place};
 
 use super::{ERROR, INFO, Patient, WARNING};
 use crate::harness::Cluster;
@@ -85,5 +85,10 @@ async fn before_installing_doctor_looks_at_encodings_zones_and_rights() {
     let findings = patient.findings().await;
     let rights: Vec<_> = findings.iter().filter(|finding| finding.check == "right_to_install").collect();
     assert_eq!((rights.len(), rights[0].severity), (2, ERROR));
+    let withheld = "REVOKE SELECT ON pg_timezone_names FROM public";
+    cluster.admin(&empty).await.batch_execute(withheld).await.expect("revokes");
+    let findings = patient.findings().await;
+    let told = |finding: &Finding| finding.check == "right_to_look" && finding.problem.contains("time zones");
+    assert!(findings.iter().any(told), "{findings:?}");
     assert!(connect(Side::Source, &config).await.is_ok());
 }
