@@ -5,6 +5,7 @@ use std::ops::SubAssign;
 
 use super::Table;
 use super::reading::RowRead;
+use crate::error::Result;
 use crate::posting::desired::{Circumstances, Desired, Wanted, desired};
 use crate::posting::fingerprint::fingerprint;
 use crate::posting::rule::RuleSet;
@@ -67,12 +68,13 @@ impl Sums {
     /// that is parked.
     pub fn add_up(
         &mut self,
-        rows: impl Iterator<Item = RowRead>,
+        rows: impl Iterator<Item = Result<RowRead>>,
         rules: &RuleSet,
         circumstances: Circumstances<'_>,
         mut show: impl FnMut(&str, &Desired),
-    ) {
+    ) -> Result<()> {
         for row in rows {
+            let row = row?;
             let wanted = amounts_to(rules, circumstances, &row);
             let is_counted = wanted.as_ref().map_or(row.is_in_scope, |wanted| *wanted != Wanted::OutOfScope);
             if let Some(Wanted::Lines(desired)) = &wanted {
@@ -82,6 +84,7 @@ impl Sums {
                 self.bucket(row.digest).add(row.digest, wanted.as_ref().and_then(fingerprint_of));
             }
         }
+        Ok(())
     }
 
     pub fn rows(&self) -> i64 {

@@ -3,13 +3,15 @@
 
 use std::collections::VecDeque;
 
+use fallible_iterator::FallibleIterator;
+use postgres_protocol::types::{ArrayValues, array_from_sql};
 use tokio_postgres::Row;
-use tokio_postgres::types::{FromSql, ToSql};
+use tokio_postgres::types::{FromSql, ToSql, Type, accepts};
 
 use super::clinic::RowRule;
 use crate::capture::{Table, read_expression};
 use crate::database::{Session, quote_identifier};
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Error, Result};
 use crate::key;
 use crate::posting::rule::RuleSet;
 
@@ -66,49 +68,81 @@ pub(super) struct RowRead {
     pub values: Vec<Option<String>>,
 }
 
-/// Rows as the server told them, an array a column: so it has read them all before this process has something to do, and one processor is
-/// busy at a time. They are taken out one by one.
+/// Rows as the server told them, in one answer: so it has read them all before this process has something to do, and one processor is busy
+/// at a time. Their texts come in one array, row by row, which is taken apart one row at a time.
 pub(super) struct Rows {
-    arrays: Row,
+    answer: Row,
     columns: usize,
     /// How many of the clinic's rules were asked.
     pub asked: usize,
 }
 
 impl Rows {
-    /// Those that have a key: one that became null is told by the look at capture.
-    pub fn iter(&self) -> impl Iterator<Item = RowRead> + '_ {
-        let (digests, scopes) = (self.array::<i64>(1), self.array::<bool>(2));
-        let mut columns: Vec<_> = (3..3 + self.columns).map(|at| self.array::<Option<&str>>(at)).collect();
-        self.ids().zip(digests.zip(scopes)).filter_map(move |(id, (digest, is_in_scope))| {
-            let values = columns.iter_mut().map(|column| column.next().flatten().map(str::to_string)).collect();
-            Some(RowRead { reference_id: id?.to_string(), digest, is_in_scope, values })
+    pub fn iter(&self) -> impl Iterator<Item = Result<RowRead>> + '_ {
+        let mut texts = self.texts();
+        self.digests().zip(array(&self.answer, 2)).map(move |(digest, is_in_scope)| {
+            let reference_id = texts.next()?.unwrap_or_default().to_string();
+            let values = (0..self.columns).map(|_| Ok(texts.next()?.map(str::to_string))).collect::<Result<_>>()?;
+            Ok(RowRead { reference_id, digest, is_in_scope, values })
         })
     }
 
     /// Those against one of the rules that were asked: their ids and days.
     pub fn against(&self, rule: usize) -> impl Iterator<Item = (&str, &str)> {
-        let days = self.array::<Option<&str>>(3 + self.columns + rule);
-        self.ids().zip(days).filter_map(|(id, day)| Some((id?, day?)))
+        let first = 3 + 2 * rule;
+        array(&self.answer, first).zip(array(&self.answer, first + 1))
     }
 
     /// Their number, and the bytes that they came in.
     pub fn size(&self) -> (usize, usize) {
-        (self.ids().len(), self.arrays.raw_size_bytes())
+        (self.digests().len(), self.answer.raw_size_bytes())
     }
 
-    fn ids(&self) -> std::vec::IntoIter<Option<&str>> {
-        self.array(0)
+    fn last_id(&self) -> Result<Option<String>> {
+        let mut texts = self.texts();
+        Ok(match self.digests().len() {
+            0 => None,
+            rows => texts.nth((rows - 1) * (1 + self.columns))?.map(str::to_string),
+        })
     }
 
-    fn array<'a, T: FromSql<'a>>(&'a self, at: usize) -> std::vec::IntoIter<T> {
-        array(&self.arrays, at)
+    fn digests(&self) -> std::vec::IntoIter<i64> {
+        array(&self.answer, 1)
+    }
+
+    fn texts(&self) -> Texts<'_> {
+        self.answer.get::<_, Option<Texts<'_>>>(0).unwrap_or_default()
     }
 }
 
 /// Null where there are no rows.
 fn array<'a, T: FromSql<'a>>(row: &'a Row, at: usize) -> std::vec::IntoIter<T> {
     row.get::<_, Option<Vec<T>>>(at).unwrap_or_default().into_iter()
+}
+
+/// The texts of an array, in the order of its rows.
+#[derive(Default)]
+struct Texts<'a>(Option<ArrayValues<'a>>);
+
+impl<'a> Texts<'a> {
+    fn next(&mut self) -> Result<Option<&'a str>> {
+        self.nth(0)
+    }
+
+    fn nth(&mut self, skipped: usize) -> Result<Option<&'a str>> {
+        let broken = |why: Box<dyn std::error::Error + Sync + Send>| Error::Unexpected(format!("reading rows: {why}"));
+        let values = self.0.as_mut().ok_or_else(|| broken("there are none".into()))?;
+        let text = values.nth(skipped).map_err(broken)?.ok_or_else(|| broken("they end early".into()))?;
+        text.map(std::str::from_utf8).transpose().map_err(|error| broken(error.into()))
+    }
+}
+
+impl<'a> FromSql<'a> for Texts<'a> {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Texts(Some(array_from_sql(raw)?.values())))
+    }
+
+    accepts!(TEXT_ARRAY);
 }
 
 /// Some buckets of the rows' digests.
@@ -262,7 +296,8 @@ impl Reading<'_> {
         let go_live = table.go_live();
         let digest = table.digest_expression(rules);
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&go_live, time_zone, &limit];
-        let mut conditions = Vec::new();
+        // A key that became null has no place in the order, and is told by the look at capture.
+        let mut conditions = vec![format!("({order}) IS NOT NULL")];
         if let Some(Opened { mask, buckets }) = &opened {
             conditions.push(format!("{digest} & $4 = ANY ($5::bigint[])"));
             parameters.extend([mask as &(dyn ToSql + Sync), buckets]);
@@ -271,31 +306,36 @@ impl Reading<'_> {
             conditions.push(format!("({order}) > ({})", table.place_parameters(parameters.len() + 1)));
             parameters.extend(after.iter().map(|part| part as &(dyn ToSql + Sync)));
         }
-        let conditions = match conditions.is_empty() {
-            true => String::new(),
-            false => format!("WHERE {}", conditions.join(" AND ")),
+        let select = |names: &str, expressions: Vec<String>| -> String {
+            (0..).zip(expressions).map(|(at, expression)| format!(", {expression} AS {names}{at}")).collect()
         };
-        let texts = rules.columns().iter().map(|column| read_expression(column, "$2"));
-        let texts: Vec<String> = texts.chain(asked.iter().map(|rule| rule.day_where_against.clone())).collect();
-        let selected: String = (0..).zip(&texts).map(|(at, text)| format!(", {text} AS t{at}")).collect();
-        let arrays: String = (0..texts.len()).map(|at| format!(", array_agg(r.t{at})")).collect();
+        let texts = rules.columns().iter().map(|column| read_expression(column, "$2")).collect();
+        let days = asked.iter().map(|rule| rule.day_where_against.clone()).collect();
+        let row: String = (0..rules.columns().len()).map(|at| format!(", r.t{at}")).collect();
+        let against = |at| {
+            format!(
+                ", array_agg(r.id) FILTER (WHERE r.day{at} IS NOT NULL), array_agg(r.day{at}) FILTER (WHERE r.day{at} IS NOT NULL)"
+            )
+        };
+        let against: String = (0..asked.len()).map(against).collect();
         let statement = format!(
-            "SELECT array_agg(r.id), array_agg(r.digest), array_agg(r.is_in_scope){arrays} \
-             FROM (SELECT {id} AS id, {digest} AS digest, {scope} AS is_in_scope{selected} \
-                   FROM {name} AS bill {conditions} ORDER BY {order} LIMIT $3) AS r",
+            "SELECT array_agg(ARRAY[r.id{row}]), array_agg(r.digest), array_agg(r.is_in_scope){against} \
+             FROM (SELECT {id} AS id, {digest} AS digest, {scope} AS is_in_scope{texts}{days} \
+                   FROM {name} AS bill WHERE {conditions} ORDER BY {order} LIMIT $3) AS r",
             id = table.key_expression,
             scope = table.scope_expression(rules, time_zone, 1),
+            texts = select("t", texts),
+            days = select("day", days),
             name = table.qualified_name,
+            conditions = conditions.join(" AND "),
         );
         source.begin().await.doing("beginning to read")?;
         table.hold_still(source).await?;
-        let arrays = source.query_one(&statement, &parameters).await.doing("reading rows")?;
+        let answer = source.query_one(&statement, &parameters).await.doing("reading rows")?;
         source.commit().await.doing("ending to read")?;
-        let rows = Rows { arrays, columns: rules.columns().len(), asked: asked.len() };
-        let ids = rows.ids();
-        let is_full = ids.len() as i64 == limit;
-        // Nulls come last in the order: there is nothing behind them.
-        let end = ids.flatten().next_back().filter(|_| is_full).and_then(|last| self.place_of(last));
+        let rows = Rows { answer, columns: rules.columns().len(), asked: asked.len() };
+        let is_full = rows.size().0 as i64 == limit;
+        let end = rows.last_id()?.filter(|_| is_full).and_then(|last| self.place_of(&last));
         Ok((rows, end))
     }
 
@@ -303,9 +343,9 @@ impl Reading<'_> {
     pub async fn keys(&self, source: &Session, after: Place, limit: i64) -> Result<(Vec<String>, Place)> {
         let order = self.table.order()?;
         let beyond =
-            after.as_ref().map_or(String::new(), |_| format!("WHERE ({order}) > ({})", self.table.place_parameters(2)));
+            after.as_ref().map_or(String::new(), |_| format!("AND ({order}) > ({})", self.table.place_parameters(2)));
         let statement = format!(
-            "SELECT {id} FROM {name} AS bill {beyond} ORDER BY {order} LIMIT $1",
+            "SELECT {id} FROM {name} AS bill WHERE ({order}) IS NOT NULL {beyond} ORDER BY {order} LIMIT $1",
             id = self.table.key_expression,
             name = self.table.qualified_name,
         );
@@ -315,7 +355,7 @@ impl Reading<'_> {
         self.table.hold_still(source).await?;
         let rows = source.query(&statement, &parameters).await.doing("reading keys")?;
         source.commit().await.doing("ending to read")?;
-        let ids: Vec<String> = rows.iter().filter_map(|row| row.get(0)).collect();
+        let ids: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
         let end = ids.last().filter(|_| rows.len() as i64 == limit).and_then(|last| self.place_of(last));
         Ok((ids, end))
     }

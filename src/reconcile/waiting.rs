@@ -41,7 +41,7 @@ impl Reconciliation {
                 if !waits || look.found.row_digest == of_bill {
                     continue;
                 }
-                of_rows.add_up(row_read(look).into_iter(), reading.rules, circumstances, |_, _| {});
+                of_rows.add_up(row_read(look).map(Ok).into_iter(), reading.rules, circumstances, |_, _| {})?;
                 if let (Some(digest), Some(Judged { is_current, fingerprint, .. })) = (of_bill, judged) {
                     of_ledger.bucket(digest).add(digest, fingerprint.filter(|_| is_current));
                 }
