@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Clinic, Cluster};
+use crate::harness::{Clinic, Cluster, attach_lab_with};
 
 const LIFE: &str = "SELECT string_agg(concat_ws(' ', alert_type, cause, severity, state), ', ' ORDER BY alert_id) FROM daybook.sync_alerts";
 const CURRENT: &str =
@@ -183,7 +183,7 @@ async fn a_ledger_that_contradicts_itself_is_alerted_as_inconsistent_until_the_b
 #[tokio::test]
 async fn alerts_about_bills_that_are_gone_end_when_the_last_of_them_is_settled() {
     let clinic = Clinic::with_ledger_elsewhere().await;
-    let attach = crate::harness::TRIGGERS[2].replace("'created_at'])", "'created_at'], on_delete => 'alert')");
+    let attach = attach_lab_with("on_delete => 'alert'");
     clinic.dba.batch_execute(&attach).await.expect("attaches");
     lab_bills(&clinic, "1, 4", "cash").await;
     clinic.drain().await;

@@ -11,7 +11,7 @@ use daybook::consumer;
 use daybook::queue::Claim;
 
 use crate::command_line::{run, url};
-use crate::harness::{Clinic, Cluster, TRIGGERS};
+use crate::harness::{Clinic, Cluster, TRIGGERS, attach_lab_with};
 use crate::rules::TextFile;
 
 const BILL: &str = "INSERT INTO lab_bills (id, amount, invoice_number, created_at) VALUES";
@@ -206,7 +206,7 @@ async fn backfill_passes_no_bill_over_that_is_in_scope_whatever_the_zone_does_at
          ALTER TABLE lab_bills ENABLE ALWAYS TRIGGER daybook_capture",
     )
     .await;
-    dba(&clinic, &TRIGGERS[2].replace("'created_at'])", "'created_at'], go_live => '2023-11-05')")).await;
+    dba(&clinic, &attach_lab_with("go_live => '2023-11-05'")).await;
     run(&["backfill", "LAB", "--source-url", &url(&clinic)]);
     clinic.drain().await;
     assert_eq!(clinic.balances("LAB", "1").await, "1000 10.00, 4200 -10.00");

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::command_line::{run, url};
-use crate::harness::{Clinic, refused};
+use crate::harness::{Clinic, attach_lab_with, refused};
 use crate::rules::{done, fails};
 
 /// Lab bills that nobody captured: one a day from 2024-01-01 on, by an id that leaves gaps.
@@ -88,7 +88,7 @@ async fn bills_from_before_the_go_live_date_are_out_of_scope_and_said_to_be() {
     let clinic = Clinic::new().await;
     let url = url(&clinic);
     uncaptured(&clinic, 100).await;
-    let attach = crate::harness::TRIGGERS[2].replace("'created_at'])", "'created_at'], go_live => '2024-03-01')");
+    let attach = attach_lab_with("go_live => '2024-03-01'");
     clinic.dba.batch_execute(&attach).await.expect("attaches with a go-live date");
     clinic.drain().await;
     // As it stands in triggers/, without the date: what was decided stays.
@@ -120,7 +120,7 @@ async fn bills_from_before_the_go_live_date_are_out_of_scope_and_said_to_be() {
         let sql = format!("SELECT daybook.attach('lab_bills', 'LAB', ARRAY['id'], ARRAY['amount'], {arguments})");
         assert!(refused(&clinic.dba, &sql).await.contains(part), "{arguments}");
     }
-    let attach = crate::harness::TRIGGERS[2].replace("'created_at'])", "'created_at'], go_live => '-infinity')");
+    let attach = attach_lab_with("go_live => '-infinity'");
     clinic.dba.batch_execute(&attach).await.expect("attaches without a go-live date");
     clinic.drain().await;
     assert_eq!(

@@ -144,64 +144,6 @@ async fn a_bill_that_gave_up_is_parked_and_stays_in_every_count() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_follows_only_a_higher_synchronisation_number() {
-    let clinic = Clinic::new().await;
-    let park = |number: i64| {
-        format!(
-            "SELECT 'main', 'LAB', ARRAY['1'], ARRAY[5::bigint], ARRAY[{number}::bigint], ARRAY['bad'], ARRAY['mend'], ARRAY[1::bigint], ARRAY[now()]"
-        )
-    };
-    let run = async |file: &str, arguments: String| {
-        let count = arguments.matches("ARRAY[").count() + 2;
-        let names: Vec<String> = (1..=count).map(|n| format!("p{n}")).collect();
-        let mut sql = file.to_string();
-        for n in (1..=count).rev() {
-            sql = sql.replace(&format!("${n}"), &format!("(SELECT p{n} FROM parameters)"));
-        }
-        let sql = format!(
-            "WITH parameters ({}) AS ({arguments}), {}",
-            names.join(", "),
-            sql.lines()
-                .filter(|line| !line.starts_with("--"))
-                .collect::<Vec<_>>()
-                .join("\n")
-                .trim_start_matches("WITH ")
-        );
-        clinic.dba.batch_execute(&sql).await.unwrap_or_else(|error| panic!("{error:?}\n{sql}"));
-    };
-    let state = async || {
-        clinic.text("SELECT synchronisation || ' ' || coalesce(resolution, 'open') FROM daybook.sync_dead_letter").await
-    };
-    let parking = daybook::sql::PARK_DEAD_LETTERS;
-    let healing = daybook::sql::HEAL_DEAD_LETTERS;
-    // A slow worker parks with 5 after another one has healed with 6.
-    run(healing, park(6) + ", ARRAY['healed']").await;
-    assert_eq!(state().await, "6 healed");
-    run(parking, park(5)).await;
-    assert_eq!(state().await, "6 healed");
-    // And a slow one heals with 7 after another one has parked again with 8.
-    run(parking, park(8)).await;
-    assert_eq!(state().await, "8 open");
-    run(healing, park(7) + ", ARRAY['healed']").await;
-    assert_eq!(state().await, "8 open");
-    run(healing, park(9) + ", ARRAY['retried']").await;
-    assert_eq!(state().await, "9 retried");
-}
-
-#[tokio::test]
-async fn resolving_by_hand_closes_a_dead_letter_until_the_bill_fails_again() {
-    let clinic = Clinic::new().await;
-    clinic
-        .write("INSERT INTO lab_bills (id, amount, payment_mode, invoice_number) VALUES (1, 10, 'barter', 'A')")
-        .await;
-    clinic.drain().await;
-    assert_eq!(clinic.text("SELECT daybook.resolve('LAB', '1', 'known, a gift')").await, "true");
-    assert_eq!(clinic.drain().await.parked, 0);
-    clinic.write("UPDATE lab_bills SET amount = 11").await;
-    assert_eq!(clinic.drain().await.parked, 1);
-}
-
-#[tokio::test]
 async fn a_failed_attempt_is_waited_for_and_tried_again() {
     let clinic = Clinic::new().await;
     clinic.configure("retry_delay_seconds", "0.5").await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Clinic, pharmacy_bill};
+use crate::harness::{Clinic, attach_lab_with, pharmacy_bill};
 
 #[tokio::test]
 async fn a_truncate_is_recorded_and_alerted_and_reverses_nothing() {
@@ -198,9 +198,7 @@ async fn workers_share_the_brake() {
 #[tokio::test]
 async fn what_becomes_of_deleted_bills_is_the_tables_policy() {
     let clinic = Clinic::new().await;
-    let attach = |policy: &str| {
-        crate::harness::TRIGGERS[2].replace("'created_at'])", &format!("'created_at'], on_delete => '{policy}')"))
-    };
+    let attach = |policy: &str| attach_lab_with(&format!("on_delete => '{policy}'"));
     clinic.dba.batch_execute(&attach("keep")).await.expect("attaches");
     lab_bills(&clinic, 9).await;
     clinic.write("DELETE FROM lab_bills WHERE id = 1; UPDATE lab_bills SET invoice_number = NULL WHERE id = 2").await;

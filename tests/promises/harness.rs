@@ -27,6 +27,12 @@ pub const TRIGGERS: [&str; 4] = [
     include_str!("../../triggers/ultrasound_bills.sql"),
 ];
 
+/// The statement that attaches lab_bills, with one argument more, such as `go_live => '2024-01-01'`.
+pub fn attach_lab_with(argument: &str) -> String {
+    let attach = TRIGGERS[2].trim_end().strip_suffix(");").expect("ends as a call");
+    format!("{attach}, {argument});")
+}
+
 const TEMPLATE: &str = "daybook_template";
 
 /// A cluster with its template.

@@ -3,7 +3,7 @@
 use daybook::reconcile::Report;
 use daybook::reconcile::findings::Kind;
 
-use crate::harness::{CLINIC, Clinic, Cluster, TRIGGERS};
+use crate::harness::{CLINIC, Clinic, Cluster, attach_lab_with};
 use crate::reconciliation::{BILLS, kinds};
 
 const OFF: &str = "ALTER TABLE lab_bills DISABLE TRIGGER daybook_capture";
@@ -131,7 +131,7 @@ async fn a_key_that_became_null_where_a_stretch_would_end_is_told_and_nothing_pa
     clinic.dba.batch_execute(sql).await.expect("the vendor changes the key");
     clinic.write(BILLS).await;
     clinic.drain().await;
-    let attach = TRIGGERS[2].replace("'created_at'])", "'created_at'], go_live => '2024-01-01')");
+    let attach = attach_lab_with("go_live => '2024-01-01'");
     clinic.dba.batch_execute(&attach).await.expect("attaches with a go-live date");
     // Nulls come last: the 200,000th row of the order has none.
     let sql = format!(

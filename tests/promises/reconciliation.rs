@@ -6,7 +6,7 @@ mod two_proofs;
 use daybook::reconcile::Report;
 use daybook::reconcile::findings::Kind;
 
-use crate::harness::{Clinic, TRIGGERS, pharmacy_bill};
+use crate::harness::{Clinic, TRIGGERS, attach_lab_with, pharmacy_bill};
 
 /// Forty bills of every table, some parked, some drafts.
 pub const BILLS: &str = "
@@ -95,7 +95,7 @@ async fn a_fault_is_found_at_both_ends_of_each_stretch_of_a_long_table() {
          SELECT g, 1, '2023-01-01' FROM generate_series(1, 810000) AS g WHERE g % 200000 NOT IN (0, 199999)",
     );
     clinic.dba.batch_execute(&old).await.expect("writes old bills");
-    let attach = TRIGGERS[2].replace("'created_at'])", "'created_at'], go_live => '2024-01-01')");
+    let attach = attach_lab_with("go_live => '2024-01-01'");
     clinic.dba.batch_execute(&attach).await.expect("attaches with a go-live date");
     clinic
         .write(&format!(
@@ -232,7 +232,7 @@ async fn what_existed_before_attach_is_one_finding_and_is_not_posted_by_a_repair
     let clinic = Clinic::new().await;
     clinic.dba.batch_execute("SELECT daybook.detach('lab_bills')").await.expect("detaches");
     clinic.write(BILLS).await;
-    clinic.dba.batch_execute(crate::harness::TRIGGERS[2]).await.expect("attaches");
+    clinic.dba.batch_execute(TRIGGERS[2]).await.expect("attaches");
     clinic.drain().await;
     for full in [false, true] {
         let report = clinic.reconcile(full).await;

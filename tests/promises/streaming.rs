@@ -12,7 +12,7 @@ use daybook::consumer;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::harness::{Clinic, Cluster, TRIGGERS};
+use crate::harness::{Clinic, Cluster, attach_lab_with};
 
 const TABLES: [(&str, &str); 4] = [
     ("consultation_invoices", "CONSULTATION"),
@@ -237,7 +237,7 @@ async fn a_row_from_before_its_table_was_attached_is_no_gap() {
     clinic.drain().await;
     clinic.dba.batch_execute("SELECT daybook.detach('lab_bills')").await.expect("detaches");
     clinic.write(&format!("{LAB} SELECT 100 + g, true, 'cash', 'L' || g FROM generate_series(1, 10) AS g")).await;
-    let attach = TRIGGERS[2].replace("'created_at'])", "'created_at'], capture_mode => 'both')");
+    let attach = attach_lab_with("capture_mode => 'both'");
     clinic.dba.batch_execute(&attach).await.expect("attaches");
     // Nobody enqueued them; the stream cannot tell that nothing mapped is changed.
     clinic.write("UPDATE lab_bills SET printed = NOT printed WHERE id = 3").await;

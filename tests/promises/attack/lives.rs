@@ -36,7 +36,7 @@ async fn attaching_again_with_a_hung_first_batch_does_not_block_the_application(
         .await
         .unwrap();
     let attaching = Cluster::shared().admin(&clinic.database).await;
-    let sql = TRIGGERS[2].replace("'created_at'])", "'created_at'], on_delete => 'alert')");
+    let sql = attach_lab_with("on_delete => 'alert'");
     let _task = tokio::spawn(async move { attaching.batch_execute(&sql).await.map_err(|e| e.to_string()) });
     tokio::time::sleep(Duration::from_millis(300)).await;
     let started = std::time::Instant::now();
@@ -235,17 +235,8 @@ async fn retained_bills_live_every_life() {
                 2 => dba(&clinic, "SELECT daybook.reconcile('lab_bills')").await,
                 3 => dba(&clinic, &format!("SELECT daybook.enqueue('LAB', '{id}', 'retry')")).await,
                 4 => {
-                    dba(
-                        &clinic,
-                        &TRIGGERS[2].replace(
-                            "'created_at'])",
-                            &format!(
-                                "'created_at'], on_delete => '{}')",
-                                ["reverse", "keep", "alert"][rng.random_range(0..3)]
-                            ),
-                        ),
-                    )
-                    .await
+                    let policy = ["reverse", "keep", "alert"][rng.random_range(0..3)];
+                    dba(&clinic, &attach_lab_with(&format!("on_delete => '{policy}'"))).await
                 }
                 5 => dba(&clinic, "SELECT daybook.suspend('lab_bills')").await,
                 6 => dba(&clinic, "SELECT daybook.resume('lab_bills')").await,

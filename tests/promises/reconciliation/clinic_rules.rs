@@ -4,7 +4,7 @@ use daybook::reconcile::Report;
 use daybook::reconcile::findings::{Finding, Kind};
 
 use super::past_capture;
-use crate::harness::{Clinic, TRIGGERS};
+use crate::harness::{Clinic, attach_lab_with};
 
 #[tokio::test]
 async fn the_clinics_rules_are_warnings_dated_and_set_by_the_controller() {
@@ -62,7 +62,7 @@ fn on_credit(bills: &str, days_ago: u32) -> String {
 #[tokio::test]
 async fn what_is_owed_is_what_the_ledger_says_whether_or_not_the_row_can_tell_it() {
     let clinic = Clinic::new().await;
-    let kept = TRIGGERS[2].replace("'created_at'])", "'created_at'], on_delete => 'keep')");
+    let kept = attach_lab_with("on_delete => 'keep'");
     clinic.dba.batch_execute(&format!("SELECT daybook.detach('lab_bills'); {kept}")).await.expect("attaches");
     let owed = |report: &Report| {
         let warnings = report.findings.iter().filter(|finding| finding.kind == Kind::ReceivableOverdue);

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::{LAB, Running, attach_by, capture_by, clinic, gaps, until};
-use crate::harness::{Clinic, Cluster, TRIGGERS, refused};
+use crate::harness::{Clinic, Cluster, TRIGGERS, attach_lab_with, refused};
 
 /// Makes lab_bills a table with partitions, captured in this mode.
 async fn partitioned(mode: &str) -> Clinic {
     let clinic = clinic(mode).await;
     clinic.drain().await;
-    let attach = TRIGGERS[2].replace("'created_at'])", &format!("'created_at'], capture_mode => '{mode}')"));
+    let attach = attach_lab_with(&format!("capture_mode => '{mode}'"));
     let sql = format!(
         "SELECT daybook.detach('lab_bills'); ALTER TABLE lab_bills RENAME TO lab_before;
          CREATE TABLE lab_bills (LIKE lab_before INCLUDING DEFAULTS, PRIMARY KEY (id)) PARTITION BY RANGE (id);
@@ -214,7 +214,7 @@ async fn attaching_to_the_wal_says_that_what_is_from_before_is_posted_too() {
     let clinic = clinic("trigger").await;
     clinic.dba.batch_execute("SELECT daybook.detach('lab_bills')").await.expect("detaches");
     clinic.write(&format!("{LAB} VALUES (100, true, 'cash', 'L1')")).await;
-    let attach = TRIGGERS[2].replace("'created_at'])", "'created_at'], capture_mode => 'wal')");
+    let attach = attach_lab_with("capture_mode => 'wal'");
     let directory = Cluster::streaming().server.directory().display().to_string();
     let psql = std::process::Command::new("psql")
         .args(["-h", &directory, "-U", "postgres", "-d", &clinic.database, "--no-psqlrc", "-c", &attach])

@@ -1,6 +1,7 @@
 //! What the vendor does to the tables while they are streamed: what is unaffected goes on, what is affected is looked at as a whole.
 
 use super::{LAB, attach_by, clinic, gaps};
+use crate::harness::attach_lab_with;
 
 #[tokio::test]
 async fn columns_added_dropped_renamed_and_retyped_while_streaming_leave_every_bill_right() {
@@ -66,7 +67,7 @@ async fn partitions_are_captured_through_their_root_also_those_that_come_and_go(
              CREATE TABLE lab_2 PARTITION OF lab_bills FOR VALUES FROM (100) TO (200);
              GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON lab_bills, lab_1, lab_2 TO desk;
              {}",
-            crate::harness::TRIGGERS[2].replace("'created_at'])", &format!("'created_at'], capture_mode => '{mode}')"))
+            attach_lab_with(&format!("capture_mode => '{mode}'"))
         );
         clinic.dba.batch_execute(&partitioned).await.unwrap_or_else(|error| panic!("{error:?}"));
         let bill = "INSERT INTO lab_bills (id, amount, paid, payment_mode, invoice_number) VALUES";
