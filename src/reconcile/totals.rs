@@ -147,11 +147,12 @@ impl Reconciliation {
         let looked = self.recheck(table, ids).await?;
         let began = self.now().await?;
         // What was on its way when this run looked first, and differs now.
-        let is_told = |(finding, was_judged): &(Finding, bool)| {
-            table.is_backfilled || *was_judged || finding.kind != Kind::Missing // else counted with those from before attach
+        let before: HashSet<&str> = self.findings.iter().map(|finding| finding.key.as_str()).collect();
+        let is_new = |(finding, was_judged): &(Finding, bool)| {
+            let is_from_before = finding.kind == Kind::Missing && !was_judged && !table.is_backfilled; // counted with those
+            !is_from_before && !before.contains(finding.key.as_str())
         };
-        let mut findings: Vec<Finding> =
-            looked.differ.into_iter().filter(is_told).map(|(finding, _)| finding).collect();
+        let mut findings: Vec<Finding> = looked.differ.into_iter().filter(is_new).map(|(finding, _)| finding).collect();
         let mut equal = looked.equal;
         equal.sort_unstable();
         if equal.is_empty() {

@@ -3,8 +3,8 @@
 mod clinic_rules;
 mod two_proofs;
 
-use daybook::reconcile::Report;
 use daybook::reconcile::findings::Kind;
+use daybook::reconcile::{self, Report};
 
 use crate::harness::{Clinic, TRIGGERS, attach_lab_with, pharmacy_bill};
 
@@ -248,6 +248,25 @@ async fn what_existed_before_attach_is_one_finding_and_is_not_posted_by_a_repair
             .text("SELECT count(*) FROM daybook.reconciliation_findings WHERE resolved_at IS NULL AND severity = 'critical'")
             .await,
         "0"
+    );
+}
+
+#[tokio::test]
+async fn a_full_run_that_repairs_nothing_tells_each_bill_once() {
+    let clinic = Clinic::new().await;
+    clinic.write(BILLS).await;
+    clinic.drain().await;
+    let change =
+        "ALTER TABLE lab_bills DISABLE TRIGGER daybook_capture; UPDATE lab_bills SET amount = amount + 1 WHERE id = 1;
+                  ALTER TABLE lab_bills ENABLE ALWAYS TRIGGER daybook_capture";
+    clinic.dba.batch_execute(change).await.expect("changes a bill");
+    let options = reconcile::Options { full: true, ..Default::default() };
+    let report = reconcile::reconcile(&clinic.options(1), options).await.expect("reconciles");
+    let of_lab = report.tables.iter().find(|table| table.reference_type == "LAB").expect("is looked at");
+    assert_eq!(kinds(&report), [(Kind::Stale, "1".to_string())], "{}", report.to_text());
+    assert_eq!(
+        (of_lab.findings, clinic.text("SELECT max(times_seen) FROM daybook.reconciliation_findings").await),
+        (1, "1".to_string())
     );
 }
 
