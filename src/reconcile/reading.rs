@@ -81,9 +81,9 @@ impl Rows {
     pub fn iter(&self) -> impl Iterator<Item = Result<RowRead>> + '_ {
         let mut texts = self.texts();
         self.digests().zip(array(&self.answer, 2)).map(move |(digest, is_in_scope)| {
-            let reference_id = texts.next()?.unwrap_or_default().to_string();
+            let id = texts.next()?.ok_or_else(|| Error::Unexpected("reading rows: one has no key".into()))?;
             let values = (0..self.columns).map(|_| Ok(texts.next()?.map(str::to_string))).collect::<Result<_>>()?;
-            Ok(RowRead { reference_id, digest, is_in_scope, values })
+            Ok(RowRead { reference_id: id.to_string(), digest, is_in_scope, values })
         })
     }
 
@@ -355,7 +355,7 @@ impl Reading<'_> {
         self.table.hold_still(source).await?;
         let rows = source.query(&statement, &parameters).await.doing("reading keys")?;
         source.commit().await.doing("ending to read")?;
-        let ids: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        let ids: Vec<String> = rows.iter().filter_map(|row| row.get(0)).collect();
         let end = ids.last().filter(|_| rows.len() as i64 == limit).and_then(|last| self.place_of(last));
         Ok((ids, end))
     }
